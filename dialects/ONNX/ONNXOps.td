@@ -254,8 +254,8 @@ def ONNX_DerivedOp : Op<ONNX_Dialect, "derived", [Symbol]> {
     (`#onnx.rope_table`); with several the first step must be `#onnx.concat`.
 
     ```mlir
-    onnx.derived @w.t from [@w] steps [#onnx.transpose<array<i64: 1, 0>>] : tensor<576x1536xf32>
-    onnx.derived @cos from [] steps [#onnx.rope_table<fn = cos, inv_freq = array<f32: …>, scale = 1.0>]
+    onnx.derived @w.t from [@w] steps [#onnx.transpose<[1, 0]>] : tensor<576x1536xf32>
+    onnx.derived @cos from [] steps [#onnx.rope_table<fn = cos, inv_freq = [1.0, …], scale = 1.0 : f32>]
       : tensor<8192x32xf32>
     ```
   }];

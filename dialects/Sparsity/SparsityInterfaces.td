@@ -20,7 +20,7 @@ def Sparsity_PolicyInterface : AttrInterface<"PolicyAttrInterface"> {
     InterfaceMethod<[{The fields it keeps in the cache of a layer (`#kvcache.field`).}],
       "void", "getFields",
       (ins "const ::sparse::sparsity::LayerFacts &":$facts, "::llvm::SmallVectorImpl<::mlir::Attribute> &":$fields),
-      "", [{}]>,
+      "", [{ return; }]>,
     InterfaceMethod<[{
         New value of one element of page-scope content field `field` when a key joins the page: `old` is the element,
         `key` the key's channel of the same index (scalars or vectors of the field's type).

@@ -100,10 +100,11 @@ LogicalResult RotaryEmbeddingOp::verify() {
   auto type = dyn_cast<RankedTensorType>(getX().getType());
   if (!type)
     return success();
-  if (type.getRank() == 3 && getNumHeads() <= 0)
-    return emitOpError("needs num_heads for a 3-D input");
-  if (type.getRank() != 3 && type.getRank() != 4)
-    return emitOpError("takes a 3-D or 4-D input, not ") << type.getRank() << "-D";
+  // 2-D: rows of an entry, after `stateful`.
+  if (type.getRank() <= 3 && getNumHeads() <= 0)
+    return emitOpError("needs num_heads for an input without a head dimension");
+  if (type.getRank() < 2 || type.getRank() > 4)
+    return emitOpError("takes an input of 2 to 4 dimensions, not ") << type.getRank();
   return success();
 }
 

@@ -64,25 +64,30 @@ int32_t *Cache::countOf(uint32_t seq, uint32_t layer, uint32_t head) const {
 // Arithmetic of extents
 //===----------------------------------------------------------------------===//
 
-/// The extent after one entry has appended `n` tokens.
+/// The extent after one prefill chunk or after `n` decode steps. A decode step
+/// takes the victim's slot when there is one, and leaves a victim whenever the
+/// extent is beyond the cap. A prefill neither takes nor leaves one.
 uint64_t Cache::nextExtent(const LayerLayout &layout, uint32_t head,
-                           uint64_t extent, uint64_t n, Append how) const {
+                           const HeadState &now, uint64_t n,
+                           Append how) const {
   int64_t cap = layout.caps[head];
   if (how == Append::Prefill || cap < 0)
-    return extent + n;
-  // From cap + 1 slots on there is always a victim whose slot is taken.
-  uint64_t most = std::max<uint64_t>(extent, static_cast<uint64_t>(cap) + 1);
-  return std::min(extent + n, most);
+    return now.extent + n;
+  uint64_t most = now.extent;
+  if (!now.victim)
+    most = std::max<uint64_t>(now.extent + 1, static_cast<uint64_t>(cap) + 1);
+  return std::min(now.extent + n, most);
 }
 
 /// The largest extent while `n` tokens are appended, compactions included.
 uint64_t Cache::peakExtent(const LayerLayout &layout, uint32_t head,
-                           uint64_t extent, uint64_t n, Append how) const {
+                           const HeadState &now, uint64_t n,
+                           Append how) const {
   int64_t cap = layout.caps[head];
   if (how == Append::Decode || cap < 0 ||
       layout.prefillCap != PrefillCap::Chunk)
-    return nextExtent(layout, head, extent, n, how);
-  uint64_t peak = extent;
+    return nextExtent(layout, head, now, n, how);
+  uint64_t extent = now.extent, peak = extent;
   while (n > 0) {
     uint64_t rows = std::min(n, opts.chunk);
     peak = std::max(peak, extent + rows);
@@ -163,7 +168,7 @@ void Cache::reserve(const uint32_t *seqs, size_t count, uint64_t n,
       const LayerLayout &layout = layers[layer];
       for (uint32_t head = 0; head < layout.kvHeads; ++head) {
         const HeadState &now = state(seq, layer, head);
-        uint64_t extent = peakExtent(layout, head, now.extent, n, how);
+        uint64_t extent = peakExtent(layout, head, now, n, how);
         if (extent > layout.maxSlots())
           fail(Code::OutOfRange,
                "layer %u holds at most %llu slots per head, %llu are needed",
@@ -220,12 +225,13 @@ void Cache::advance(uint32_t seq, uint64_t n, Append how) {
     const LayerLayout &layout = layers[layer];
     for (uint32_t head = 0; head < layout.kvHeads; ++head) {
       HeadState &now = state(seq, layer, head);
-      now.extent = nextExtent(layout, head, now.extent, n, how);
+      now.extent = nextExtent(layout, head, now, n, how);
       // Beyond its cap a head has chosen a victim, whose token is lost.
       int64_t cap = layout.caps[head];
-      if (how == Append::Decode && cap >= 0 &&
-          now.extent > static_cast<uint64_t>(cap))
-        sequence.evicted = true;
+      if (how == Append::Decode && cap >= 0) {
+        now.victim = now.extent > static_cast<uint64_t>(cap);
+        sequence.evicted |= now.victim;
+      }
     }
   }
 }
@@ -260,6 +266,7 @@ void Cache::compacted(uint32_t seq, Compact which) {
       uint64_t cap = static_cast<uint64_t>(layout.caps[head]);
       if (now.extent > cap) {
         now.extent = cap;
+        now.victim = false;
         sequences[seq].evicted = true;
       }
       dropPages(seq, layer, head, ceilDiv(now.extent, layout.page), freed);
@@ -296,7 +303,7 @@ void Cache::clear(uint32_t seq) {
   for (uint32_t layer = 0; layer < layers.size(); ++layer)
     for (uint32_t head = 0; head < layers[layer].kvHeads; ++head) {
       dropPages(seq, layer, head, 0, freed);
-      state(seq, layer, head).extent = 0;
+      state(seq, layer, head) = HeadState();
     }
   release(freed);
   Sequence &sequence = sequences[seq];
@@ -358,6 +365,7 @@ uint32_t Cache::fork(uint32_t from) {
         if (slab.perPage())
           slab.copyPages(from, to, head, pages);
       target.extent = source.extent;
+      target.victim = source.victim;
       target.pages = pages;
     }
   }

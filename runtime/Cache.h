@@ -128,6 +128,7 @@ private:
   struct HeadState {
     uint64_t extent = 0; ///< slots
     uint64_t pages = 0;  ///< pages in the table
+    bool victim = false; ///< the next decode step reuses a slot
   };
   struct Sequence {
     bool live = false;
@@ -145,9 +146,9 @@ private:
   int32_t *tableRow(uint32_t seq, uint32_t layer, uint32_t head) const;
   int32_t *countOf(uint32_t seq, uint32_t layer, uint32_t head) const;
   uint64_t nextExtent(const LayerLayout &layout, uint32_t head,
-                      uint64_t extent, uint64_t n, Append how) const;
+                      const HeadState &now, uint64_t n, Append how) const;
   uint64_t peakExtent(const LayerLayout &layout, uint32_t head,
-                      uint64_t extent, uint64_t n, Append how) const;
+                      const HeadState &now, uint64_t n, Append how) const;
   bool sharable(const LayerLayout &layout, uint32_t head) const;
   void ensurePages(const std::vector<uint64_t> &perPool);
   void initHeads(uint32_t seq);

@@ -41,7 +41,9 @@ class Form:
     def norm(self, g: Graph, x: str, weight: str) -> str:
         raise NotImplementedError
 
-    def add_norm(self, g: Graph, residual: str, x: str, weight: str, add_scope: str, norm_scope: str) -> tuple[str, str]:
+    def add_norm(
+        self, g: Graph, residual: str, x: str, weight: str, add_scope: str, norm_scope: str
+    ) -> tuple[str, str]:
         """`residual + x`, and its norm."""
         with g.scope(add_scope):
             total = g.op("Add", residual, x)

@@ -1,7 +1,7 @@
 """The decoder in primitive operators, opset 18: the form that tracing exporters write for it.
 
-Attention, RMSNorm and rotary embedding are spelled out, the mask is boolean arithmetic over index ranges and the padding
-mask, reshapes compute their shapes from the tensors at hand, and the caches grow by Concat.
+Attention, RMSNorm and rotary embedding are spelled out, the mask is boolean arithmetic over index ranges and the
+padding mask, reshapes compute their shapes from the tensors at hand, and the caches grow by Concat.
 """
 
 import numpy as np

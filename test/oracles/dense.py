@@ -21,7 +21,7 @@ def silu(x: Array) -> Array:
 
 
 def rope_angles(positions: Array, head_dim: int, theta: float) -> Array:
-    """f32 [rows, head_dim / 2]: frequencies and their product with the position, each rounded to f32, as graphs do it."""
+    """f32 [rows, head_dim / 2]: frequencies, and their product with the position, rounded to f32 as graphs do it."""
     frequencies = (float(theta) ** (-np.arange(0, head_dim, 2) / head_dim)).astype(np.float32)
     return positions.astype(np.float32)[:, None] * frequencies
 
@@ -58,9 +58,10 @@ def gqa_attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
     """q [rows, H, d], k and v [n, Hk, d], visible bool [rows, n] → [rows, H, d]; head h reads KV head h // (H / Hk)."""
     rows, heads, d = q.shape
     grouped = q.reshape(rows, k.shape[1], -1, d)
-    outputs = [
-        np.einsum("rgn,nd->rgd", attention_weights(grouped[:, h], k[:, h], visible), v[:, h]) for h in range(k.shape[1])
-    ]
+    outputs = []
+    for h in range(k.shape[1]):
+        weights = attention_weights(grouped[:, h], k[:, h], visible)
+        outputs.append(np.einsum("rgn,nd->rgd", weights, v[:, h]))
     return np.stack(outputs, axis=1).reshape(rows, heads, d)
 
 

@@ -72,6 +72,7 @@ def test_ties_and_shuffled_slots() -> None:
     assert victim(H2O(2, 2), mass, positions) == 2  # positions 20, 30, 40 have mass 1; 30 and 40 are recent
     assert victim(H2O(3, 1), mass, positions) == 2  # 20 before 30
     np.testing.assert_array_equal(kept_after_prefill(H2O(3, 1), mass, positions), [True, True, True, False, True])
+    np.testing.assert_array_equal(kept_after_prefill(H2O(2, 1), np.array([1.0, 1, 1, 9]), np.arange(4)), [1, 1, 0, 1])
 
 
 @pytest.mark.parametrize("tile", [1, 7, 64])
@@ -154,6 +155,7 @@ def test_bounds_stay_valid_and_compaction_makes_them_tight(network: Network, ids
     decoder = Decoder(network, LayerPolicy(PageTopK(page=4, budget=12), H2O(12, 8)))
     decoder.run(ids, 30)
     looser = 0
+    assert any(list(cache.position) != sorted(cache.position) for _, _, cache in heads_of(decoder))
     for _, _, cache in heads_of(decoder):
         for slot in cache.live:
             assert (cache.keys[slot] <= cache.high[slot // 4]).all()
@@ -164,6 +166,8 @@ def test_bounds_stay_valid_and_compaction_makes_them_tight(network: Network, ids
     decoder.prefill(ids[:3])
     for _, _, cache in heads_of(decoder):
         assert cache.extent == 20
+        assert list(cache.position) == sorted(cache.position)
+        assert cache.position[-1] == len(ids) + 2
         np.testing.assert_array_equal(cache.high, page_bounds(cache.keys, 4)[0])
 
 

@@ -104,6 +104,20 @@ def test_ties_go_to_the_lower_index() -> None:
     np.testing.assert_array_equal(top_pages(np.zeros(9), 4, {6}), [0, 1, 2, 6])
     np.testing.assert_array_equal(top_pages(np.array([1.0, 3, 2, 3, 2, 3]), 4, {0}), [0, 1, 3, 5])
     np.testing.assert_array_equal(top_pages(np.array([1.0, 3, 2, 3, 2, 3]), 5, {0}), [0, 1, 2, 3, 5])
+    many = np.tile([1.0, 2.0], 500)
+    np.testing.assert_array_equal(top_pages(many, 101, {0}), [0, *range(1, 200, 2)])
+
+
+def test_group_reductions_by_hand() -> None:
+    """One page beside the forced one: max picks the largest score, sum the largest sum, neither the largest minimum."""
+    q = np.eye(3)
+    pages_by_head = np.array([[1.0, 1, 1], [4, 0, 0], [0, 3, 3], [0, 0, 2]])  # u[h, p] of head h is row p, column h
+    for group, best in (("max", 1), ("sum", 2)):
+        policy = PageTopK(page=1, budget=2, group=group)
+        pages = select_pages(policy, q, pages_by_head, pages_by_head, current=3)
+        assert [list(one) for one in pages] == [[best, 3]] * 3
+    own = select_pages(PageTopK(page=1, budget=2, per_query_head=True), q, pages_by_head, pages_by_head, current=3)
+    assert [list(one) for one in own] == [[1, 3], [2, 3], [2, 3]]
 
 
 def test_current_page_and_sinks_are_always_read(network: Network, ids: np.ndarray) -> None:

@@ -1,6 +1,11 @@
 """The shape of a Llama decoder."""
 
+import dataclasses
+import json
 from dataclasses import dataclass
+from pathlib import Path
+
+FILE = "llama.json"
 
 
 @dataclass(frozen=True)
@@ -32,3 +37,13 @@ class LlamaConfig:
     @property
     def kv_width(self) -> int:
         return self.kv_heads * self.head_dim
+
+    def save(self, directory: Path) -> Path:
+        """Writes llama.json beside the models of a folder."""
+        path = directory / FILE
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        return path
+
+    @staticmethod
+    def load(directory: Path) -> "LlamaConfig":
+        return LlamaConfig(**json.loads((directory / FILE).read_text()))

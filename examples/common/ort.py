@@ -58,3 +58,15 @@ class OrtDecoder:
     def _empty(self, name: str, batch: int) -> np.ndarray:
         _, kv_heads, _, head_dim = self._cache_dims[name]
         return np.zeros((batch, kv_heads, 0, head_dim), np.float32)
+
+
+def greedy(decoder: OrtDecoder, ids: Sequence[int], count: int, stop: int | None = None) -> list[int]:
+    """Up to `count` tokens that follow `ids`, each the likeliest (ties to the lower id); ends after `stop`."""
+    decoder.reset()
+    logits = decoder.step(np.array([ids]))
+    generated: list[int] = []
+    while True:
+        generated.append(int(logits[0, -1].argmax()))
+        if len(generated) == count or generated[-1] == stop:
+            return generated
+        logits = decoder.step(np.array([generated[-1:]]))

@@ -41,6 +41,7 @@ def make_tiny_llama(
     weights = random_weights(config, seed)
     files = {f"model.{name}.onnx": FORMS[name](config) for name in forms}
     write_llama(files, weights, directory, "model.onnx.data" if external else None)
+    config.save(directory)
 
     rng = np.random.default_rng([seed, 1])
     ids = rng.integers(0, config.vocab, (batch, length), dtype=np.int64)

@@ -5,7 +5,7 @@ chunk appends all its tokens, then every query attends to what it may see, dense
 prompt. Pages are pages of the slots of one KV head.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,14 +23,14 @@ KVPolicy = Streaming | H2O
 
 @dataclass(frozen=True)
 class LayerPolicy:
-    """What one layer does. `kv` acts on the KV heads in `kv_heads`, on all of them if that is None."""
+    """What one layer does. `kv` acts on all KV heads but those that `kv_by_head` names."""
 
     attention: PageTopK | None = None
     kv: KVPolicy | None = None
-    kv_heads: frozenset[int] | None = None
+    kv_by_head: Mapping[int, KVPolicy] = field(default_factory=dict)
 
     def kv_of(self, head: int) -> KVPolicy | None:
-        return self.kv if self.kv_heads is None or head in self.kv_heads else None
+        return self.kv_by_head.get(head, self.kv)
 
 
 DENSE = LayerPolicy()

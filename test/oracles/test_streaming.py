@@ -46,7 +46,7 @@ def test_memory_is_bounded_and_the_kept_set_is_the_definition(
 
 def test_subset_of_heads_keeps_different_lengths(network: Network, ids: np.ndarray) -> None:
     heads = network.config.kv_heads
-    policy = LayerPolicy(kv=Streaming(2, 10), kv_heads=frozenset([heads - 1]))
+    policy = LayerPolicy(kv_by_head={heads - 1: Streaming(2, 10)})
     decoder = Decoder(network, policy)
     logits = decoder.run(ids, 40)
     lengths = [len(trace.kept) for trace in decoder.trace[0]]

@@ -1,5 +1,8 @@
 //===-- Registration.cpp - Dialects and passes of the road --------------------------------------------------------===//
+#include "dialects/KVCache/KVCache.h"
 #include "dialects/ONNX/ONNX.h"
+#include "dialects/Plan/Plan.h"
+#include "dialects/Sparsity/Sparsity.h"
 #include "lib/Driver/Driver.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -18,7 +21,7 @@ void sparse::driver::registerDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::arith::ArithDialect, mlir::bufferization::BufferizationDialect, mlir::func::FuncDialect,
                   mlir::LLVM::LLVMDialect, mlir::linalg::LinalgDialect, mlir::math::MathDialect,
                   mlir::memref::MemRefDialect, mlir::scf::SCFDialect, mlir::tensor::TensorDialect,
-                  mlir::vector::VectorDialect, onnx::ONNXDialect>();
+                  mlir::vector::VectorDialect, onnx::ONNXDialect, kvcache::KVCacheDialect, sparsity::SparsityDialect, plan::PlanDialect>();
 }
 
 void sparse::driver::registerPasses() {

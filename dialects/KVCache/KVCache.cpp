@@ -1,0 +1,103 @@
+//===-- KVCache.cpp - The kvcache dialect -------------------------------------------------------------------------===//
+#include "dialects/KVCache/KVCache.h"
+
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace sparse::kvcache;
+
+#include "dialects/KVCache/KVCacheDialect.cpp.inc"
+#include "dialects/KVCache/KVCacheEnums.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/KVCache/KVCacheAttrs.cpp.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/KVCache/KVCacheTypes.cpp.inc"
+#define GET_OP_CLASSES
+#include "dialects/KVCache/KVCacheOps.cpp.inc"
+
+void KVCacheDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/KVCache/KVCacheAttrs.cpp.inc"
+      >();
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/KVCache/KVCacheTypes.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/KVCache/KVCacheOps.cpp.inc"
+      >();
+}
+
+LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t kvHeads, int64_t keyDim,
+                                 int64_t valueDim, int64_t page, Type type, bool slotted, int64_t maxPages,
+                                 DenseI64ArrayAttr caps, PrefillCap, ArrayAttr fields, ArrayAttr) {
+  for (auto [name, value] : {std::pair<StringRef, int64_t>{"kv_heads", kvHeads},
+                             {"key_dim", keyDim},
+                             {"value_dim", valueDim},
+                             {"page", page},
+                             {"max_pages", maxPages}})
+    if (value <= 0)
+      return emitError() << name << " is " << value << "; it must be positive";
+  if (!isa<FloatType>(type))
+    return emitError() << "keys and values of type " << type << " are not supported; f32 and bf16 are";
+  if (caps.size() != kvHeads)
+    return emitError() << "caps has " << caps.size() << " entries for " << kvHeads << " KV heads";
+  for (int64_t cap : caps.asArrayRef()) {
+    if (cap == 0 || cap < -1)
+      return emitError() << "a cap of " << cap << " slots; it must be positive, or -1 for none";
+    if (cap > 0 && !slotted)
+      return emitError() << "a capped head needs slotted = true";
+  }
+  for (Attribute field : fields)
+    if (!isa<FieldAttr>(field))
+      return emitError() << "fields holds " << field << ", which is no #kvcache.field";
+  return success();
+}
+
+int64_t LayoutAttr::getElementBytes() const { return getType().getIntOrFloatBitWidth() / 8; }
+
+bool LayoutAttr::isCapped() const {
+  return llvm::any_of(getCaps().asArrayRef(), [](int64_t cap) { return cap > 0; });
+}
+
+SmallVector<LayoutAttr::Component> LayoutAttr::getComponents() const {
+  Builder b(getContext());
+  Type i32 = b.getI32Type();
+  int64_t dyn = ShapedType::kDynamic, heads = getKvHeads();
+  auto tensor = [](ArrayRef<int64_t> shape, Type type) { return RankedTensorType::get(shape, type); };
+  TypedAttr zero = b.getI32IntegerAttr(0), minusOne = b.getI32IntegerAttr(-1);
+  SmallVector<Component> components;
+  components.push_back({"key", tensor({dyn, getKeyDim(), getPage()}, getType())});
+  components.push_back({"value", tensor({dyn, getPage(), getValueDim()}, getType())});
+  components.push_back({"table", tensor({dyn, heads, getMaxPages()}, i32), Scope::Page, minusOne});
+  components.push_back({"count", tensor({dyn, heads}, i32), Scope::Head, zero});
+  components.push_back({"victim", tensor({dyn, heads}, i32), Scope::Head, minusOne});
+  if (getSlotted()) {
+    components.push_back({"position", tensor({dyn, heads, getMaxSlots()}, i32), Scope::Slot, minusOne});
+    components.push_back({"tail", tensor({dyn, heads}, i32), Scope::Head, minusOne});
+  }
+  for (auto field : getFields().getAsRange<FieldAttr>()) {
+    SmallVector<int64_t> shape{dyn, heads};
+    if (field.getScope() == Scope::Slot)
+      shape.push_back(getMaxSlots());
+    if (field.getScope() == Scope::Page)
+      shape.push_back(getMaxPages());
+    llvm::append_range(shape, field.getShape().asArrayRef());
+    components.push_back({field.getName(), tensor(shape, field.getType()), field.getScope(), field.getInit(),
+                          field.getContent(), field.getCounter()});
+  }
+  return components;
+}
+
+MemRefType LayoutAttr::getMemRefType(const Component &component) const {
+  RankedTensorType tensor = component.tensor;
+  if (!component.isPool())
+    return MemRefType::get(tensor.getShape(), tensor.getElementType());
+  SmallVector<int64_t> strides{getPageBytes() / getElementBytes(), tensor.getDimSize(2), 1};
+  return MemRefType::get(tensor.getShape(), tensor.getElementType(),
+                         StridedLayoutAttr::get(getContext(), /*offset=*/0, strides));
+}

@@ -1,0 +1,60 @@
+#ifndef SPARSE_DIALECTS_KVCACHE_KVCACHEOPS_TD
+#define SPARSE_DIALECTS_KVCACHE_KVCACHEOPS_TD
+
+include "dialects/KVCache/KVCacheBase.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def KVCache_Rows : Type<CPred<"::llvm::isa<::mlir::RankedTensorType>($_self)">, "tensor">;
+
+class KVCache_Op<string mnemonic, list<Trait> traits = []> : Op<KVCache_Dialect, mnemonic, traits> {
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
+def KVCache_AppendOp : KVCache_Op<"append", [Pure]> {
+  let summary = "the state with one key and value per row added";
+  let description = [{
+    Row t adds `key[t]`, `value[t]` (f32 [T, KV heads * dim], rotated already) of position `positions[t]` to the cache of
+    sequence `sequences[t]`, unless `active[t]` is 0. In decode (no `prefill`) the row takes the victim's slot when
+    there is one, else slot `count`; with `prefill` all rows belong to one sequence and take slots count, count + 1, ….
+    Content fields of the page are updated with the new key. Without a reserved page `status[0]` becomes 1 and nothing is
+    written.
+
+    ```mlir
+    %s1, %e = kvcache.append %s0, %k, %v, %positions, %sequences, %active, %status : (…) -> (!kvcache.layer<…>, tensor<1xi32>)
+    ```
+  }];
+  let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$key, KVCache_Rows:$value, KVCache_Rows:$positions,
+                       KVCache_Rows:$sequences, KVCache_Rows:$active, KVCache_Rows:$status, UnitAttr:$prefill);
+  let results = (outs KVCache_LayerType:$result, KVCache_Rows:$new_status);
+}
+
+def KVCache_CompressOp : KVCache_Op<"compress", [Pure]> {
+  let summary = "the state after the policies have seen a step: statistics updated, one slot freed where a cap is exceeded";
+  let description = [{
+    `mass` (f32 [B, KV heads, slots], or none) is the attention probability that each slot received in this step, summed
+    over the queries of the group; B is T in decode and 1 with `prefill`. Fields are updated by the layer's policies; in
+    decode each head with more live slots than its cap evicts the slot of least key (ties: the older), which becomes its
+    victim.
+  }];
+  let arguments = (ins KVCache_LayerType:$state, Variadic<KVCache_Rows>:$mass, KVCache_Rows:$positions,
+                       KVCache_Rows:$sequences, KVCache_Rows:$active, UnitAttr:$prefill);
+  let results = (outs KVCache_LayerType:$result);
+}
+
+def KVCache_CompactOp : KVCache_Op<"compact", [Pure]> {
+  let summary = "the state with every capped head of one sequence cut to its cap and gathered into its first pages";
+  let description = [{
+    Keeps the `cap` slots of greatest key (ties: the newer), ordered by position, in slots 0, 1, …; sets `count`,
+    clears `victim`, rebuilds content fields.
+  }];
+  let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$sequences);
+  let results = (outs KVCache_LayerType:$result);
+}
+
+def KVCache_RebuildOp : KVCache_Op<"rebuild", [Pure]> {
+  let summary = "the state with the content fields of one sequence recomputed from its slots";
+  let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$sequences);
+  let results = (outs KVCache_LayerType:$result);
+}
+
+#endif

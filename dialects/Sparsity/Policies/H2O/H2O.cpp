@@ -1,0 +1,64 @@
+//===-- H2O.cpp - Heavy-hitter oracle -----------------------------------------------------------------------------===//
+//
+// Z. Zhang et al., "H2O: Heavy-Hitter Oracle for Efficient Generative Inference of Large Language Models",
+// arXiv 2306.14048.
+//
+//===--------------------------------------------------------------------------------------------------------------===//
+#include "dialects/Sparsity/Policies/Policies.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+#include <limits>
+
+using namespace mlir;
+using namespace sparse::sparsity;
+using namespace sparse;
+
+const PolicySpec &H2OAttr::getSpec() {
+  using Kind = ParameterSpec::Kind;
+  static const StringRef prefills[] = {"dense"};
+  static const PolicySpec spec{
+      "h2o",
+      PolicyKind::KV,
+      "the slots of most accumulated attention and the most recent ones stay",
+      "H2O, arXiv 2306.14048",
+      {{"heavy", Kind::Integer, "heavy hitters that stay", 512, "", {}, 0},
+       {"recent", Kind::Integer, "most recent tokens that stay", 512, "", {}, 1},
+       {"heads", Kind::IntegerList, "KV heads it governs; all when empty"},
+       {"prefill", Kind::Choice, "dense: read the prompt densely, then keep the budget", 0, "dense", prefills}}};
+  return spec;
+}
+
+LogicalResult H2OAttr::verify(function_ref<InFlightDiagnostic()> emitError, DictionaryAttr params) {
+  return verifyParams(emitError, getSpec(), params);
+}
+
+std::string H2OAttr::whyNot(const LayerFacts &facts) const { return whyNotHeads(getHeads(), facts); }
+std::string H2OAttr::whyNotWith(Attribute other) const { return whyNotSameHeads(*this, other); }
+
+ArrayRef<int64_t> H2OAttr::getHeads() const { return getParams().getAs<DenseI64ArrayAttr>("heads").asArrayRef(); }
+int64_t H2OAttr::getCap() const { return intParam(getParams(), "heavy") + intParam(getParams(), "recent"); }
+kvcache::PrefillCap H2OAttr::getPrefillCap() const { return kvcache::PrefillCap::End; }
+bool H2OAttr::needsMass() const { return true; }
+
+void H2OAttr::getFields(const LayerFacts &, SmallVectorImpl<Attribute> &fields) const {
+  Builder b(getContext());
+  fields.push_back(kvcache::FieldAttr::get(getContext(), b.getStringAttr("mass"), kvcache::Scope::Slot,
+                                           b.getF32Type(), b.getDenseI64ArrayAttr({}), b.getF32FloatAttr(0.0),
+                                           /*content=*/false, /*counter=*/false));
+}
+
+SmallVector<StringRef> H2OAttr::getSlotFields() const { return {"mass"}; }
+
+Value H2OAttr::buildStatistic(OpBuilder &b, Location loc, unsigned, Value old, Value mass) const {
+  return arith::AddFOp::create(b, loc, old, mass);
+}
+
+Value H2OAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPos, ValueRange fields) const {
+  // The newest `recent` positions are never evicted, so they are exactly the `recent` newest slots.
+  Value age = arith::SubIOp::create(b, loc, newestPos, keyPos);
+  Value recent = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, age,
+                                       i32Constant(b, loc, intParam(getParams(), "recent")));
+  return arith::SelectOp::create(b, loc, recent, f32Constant(b, loc, std::numeric_limits<float>::infinity()),
+                                 fields[0]);
+}

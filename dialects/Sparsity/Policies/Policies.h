@@ -1,0 +1,22 @@
+//===-- Policies.h - Helpers for the methods' implementations --------------------------------------------*- C++ -*-===//
+#ifndef SPARSE_DIALECTS_SPARSITY_POLICIES_POLICIES_H
+#define SPARSE_DIALECTS_SPARSITY_POLICIES_POLICIES_H
+
+#include "dialects/Sparsity/Sparsity.h"
+#include "llvm/Support/FormatVariadic.h"
+
+namespace sparse::sparsity {
+/// Verifies that `params` are exactly the parameters of `spec`, with legal values.
+mlir::LogicalResult verifyParams(llvm::function_ref<mlir::InFlightDiagnostic()> emitError, const PolicySpec &spec,
+                                 mlir::DictionaryAttr params);
+/// An i32 constant.
+mlir::Value i32Constant(mlir::OpBuilder &b, mlir::Location loc, int64_t value);
+/// An f32 constant.
+mlir::Value f32Constant(mlir::OpBuilder &b, mlir::Location loc, double value);
+/// Why `heads` does not name KV heads of the layer; empty when it does.
+std::string whyNotHeads(llvm::ArrayRef<int64_t> heads, const LayerFacts &facts);
+/// Why two policies can't both evict from the same heads; empty when they govern different ones.
+std::string whyNotSameHeads(KVPolicyInterface one, mlir::Attribute other);
+} // namespace sparse::sparsity
+
+#endif

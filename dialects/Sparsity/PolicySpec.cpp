@@ -1,0 +1,93 @@
+//===-- PolicySpec.cpp - Parameters and registry of methods -------------------------------------------------------===//
+#include "dialects/Sparsity/PolicySpec.h"
+#include "dialects/Sparsity/Sparsity.h"
+
+#include "mlir/IR/Builders.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+using namespace sparse::sparsity;
+
+Attribute ParameterSpec::getDefault(MLIRContext *context) const {
+  Builder b(context);
+  switch (kind) {
+  case Kind::Integer: return b.getI64IntegerAttr(defaultInteger);
+  case Kind::Boolean: return b.getBoolAttr(defaultInteger != 0);
+  case Kind::Choice: return b.getStringAttr(defaultChoice);
+  case Kind::IntegerList: return b.getDenseI64ArrayAttr({});
+  }
+  llvm_unreachable("unknown kind of parameter");
+}
+
+std::string ParameterSpec::describe() const {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  switch (kind) {
+  case Kind::Integer: os << "an integer of at least " << minimum; break;
+  case Kind::Boolean: os << "true or false"; break;
+  case Kind::Choice: llvm::interleave(choices, os, " or "); break;
+  case Kind::IntegerList: os << "a list of integers of at least " << minimum; break;
+  }
+  return text;
+}
+
+std::string ParameterSpec::whyNot(Attribute value) const {
+  bool ok = false;
+  switch (kind) {
+  case Kind::Integer: {
+    auto integer = dyn_cast<IntegerAttr>(value);
+    ok = integer && integer.getType().isInteger(64) && integer.getInt() >= minimum;
+    break;
+  }
+  case Kind::Boolean: ok = isa<BoolAttr>(value); break;
+  case Kind::Choice: {
+    auto choice = dyn_cast<StringAttr>(value);
+    ok = choice && llvm::is_contained(choices, choice.getValue());
+    break;
+  }
+  case Kind::IntegerList: {
+    auto list = dyn_cast<DenseI64ArrayAttr>(value);
+    ok = list && llvm::all_of(list.asArrayRef(), [&](int64_t v) { return v >= minimum; });
+    break;
+  }
+  }
+  return ok ? "" : describe();
+}
+
+const ParameterSpec *PolicySpec::find(StringRef parameter) const {
+  const auto *it = llvm::find_if(parameters, [&](const ParameterSpec &p) { return p.name == parameter; });
+  return it == parameters.end() ? nullptr : it;
+}
+
+DictionaryAttr PolicySpec::complete(DictionaryAttr params, function_ref<InFlightDiagnostic()> emitError) const {
+  for (NamedAttribute given : params) {
+    const ParameterSpec *parameter = find(given.getName());
+    if (!parameter) {
+      InFlightDiagnostic diag = emitError() << "'" << name << "' has no parameter '" << given.getName().strref()
+                                            << "'; it takes ";
+      llvm::interleave(
+          parameters, [&](const ParameterSpec &p) { diag << "'" << p.name << "'"; }, [&] { diag << ", "; });
+      return {};
+    }
+    std::string legal = parameter->whyNot(given.getValue());
+    if (!legal.empty()) {
+      emitError() << "'" << parameter->name << "' of '" << name << "' is " << given.getValue() << "; it must be "
+                  << legal;
+      return {};
+    }
+  }
+  NamedAttrList all(params);
+  for (const ParameterSpec &parameter : parameters)
+    if (!all.get(parameter.name))
+      all.set(parameter.name, parameter.getDefault(params.getContext()));
+  return all.getDictionary(params.getContext());
+}
+
+PolicyRegistry &PolicyRegistry::get(MLIRContext *context) {
+  return context->getOrLoadDialect<SparsityDialect>()->getPolicies();
+}
+
+const PolicyEntry *PolicyRegistry::find(StringRef name) const {
+  const auto *it = llvm::find_if(entries, [&](const PolicyEntry &e) { return e.spec->name == name; });
+  return it == entries.end() ? nullptr : it;
+}

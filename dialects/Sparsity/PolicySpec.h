@@ -1,0 +1,83 @@
+//===-- PolicySpec.h - What a method tells of itself -----------------------------------------------------*- C++ -*-===//
+#ifndef SPARSE_DIALECTS_SPARSITY_POLICYSPEC_H
+#define SPARSE_DIALECTS_SPARSITY_POLICYSPEC_H
+
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/Diagnostics.h"
+#include "llvm/ADT/SmallVector.h"
+#include <string>
+
+namespace sparse::sparsity {
+
+/// One parameter of a policy: the YAML key, the `list-policies` row and the default come from here.
+struct ParameterSpec {
+  enum class Kind { Integer, Boolean, Choice, IntegerList };
+  llvm::StringRef name;
+  Kind kind;
+  llvm::StringRef summary;
+  int64_t defaultInteger = 0;     // Integer, Boolean
+  llvm::StringRef defaultChoice;  // Choice
+  llvm::ArrayRef<llvm::StringRef> choices;
+  int64_t minimum = 0; // Integer
+
+  mlir::Attribute getDefault(mlir::MLIRContext *context) const;
+  /// Why `value` is not one of this parameter's; empty when it is.
+  std::string whyNot(mlir::Attribute value) const;
+  std::string describe() const;
+};
+
+/// The key of the policy file under which a method stands.
+enum class PolicyKind { Attention, KV };
+
+struct PolicySpec {
+  llvm::StringRef name;
+  PolicyKind kind;
+  llvm::StringRef summary;
+  llvm::StringRef source; // paper
+  llvm::SmallVector<ParameterSpec> parameters;
+
+  const ParameterSpec *find(llvm::StringRef parameter) const;
+  /// `params` with defaults added; null after a diagnostic for an unknown key or an illegal value.
+  mlir::DictionaryAttr complete(mlir::DictionaryAttr params,
+                                llvm::function_ref<mlir::InFlightDiagnostic()> emitError) const;
+};
+
+/// What a policy may ask about the layer it is to govern.
+struct LayerFacts {
+  int64_t layer = 0, heads = 0, kvHeads = 0, keyDim = 0, valueDim = 0, maxContext = 0, prefillChunk = 0, page = 0;
+  mlir::Type type; // element type of the cache
+};
+
+/// A method by name: its specification and how to make its attribute from complete parameters.
+struct PolicyEntry {
+  const PolicySpec *spec;
+  mlir::Attribute (*build)(mlir::DictionaryAttr);
+};
+
+/// The methods known to a context. Each registers itself once, from its dialect's initializer.
+class PolicyRegistry {
+public:
+  static PolicyRegistry &get(mlir::MLIRContext *context);
+  template <typename Attr>
+  void add() {
+    entries.push_back({&Attr::getSpec(), [](mlir::DictionaryAttr params) -> mlir::Attribute {
+                         return Attr::get(params.getContext(), params);
+                       }});
+  }
+  llvm::ArrayRef<PolicyEntry> all() const { return entries; }
+  const PolicyEntry *find(llvm::StringRef name) const;
+
+private:
+  llvm::SmallVector<PolicyEntry> entries;
+};
+
+inline int64_t intParam(mlir::DictionaryAttr params, llvm::StringRef name) {
+  return params.getAs<mlir::IntegerAttr>(name).getInt();
+}
+inline bool boolParam(mlir::DictionaryAttr params, llvm::StringRef name) {
+  return params.getAs<mlir::BoolAttr>(name).getValue();
+}
+
+} // namespace sparse::sparsity
+
+#endif

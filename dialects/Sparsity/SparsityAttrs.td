@@ -1,0 +1,10 @@
+// All attributes of the dialect, the methods' included: one line here for each method.
+#ifndef SPARSE_DIALECTS_SPARSITY_SPARSITYATTRS_TD
+#define SPARSE_DIALECTS_SPARSITY_SPARSITYATTRS_TD
+
+include "dialects/Sparsity/SparsityBase.td"
+include "dialects/Sparsity/Policies/H2O/H2O.td"
+include "dialects/Sparsity/Policies/PageTopK/PageTopK.td"
+include "dialects/Sparsity/Policies/Streaming/Streaming.td"
+
+#endif

@@ -1,0 +1,84 @@
+// The sparsity dialect: sites, policies, lowering choices.
+#ifndef SPARSE_DIALECTS_SPARSITY_SPARSITYBASE_TD
+#define SPARSE_DIALECTS_SPARSITY_SPARSITYBASE_TD
+
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/OpBase.td"
+
+def Sparsity_Dialect : Dialect {
+  let name = "sparsity";
+  let cppNamespace = "::sparse::sparsity";
+  let summary = "where and how a model may be sparse";
+  let description = [{
+    `#sparsity.site` says what an op is in the model; a policy attribute on a site says what may be skipped there. Ops
+    compute with selections: `score`, `select`, `attend`. Method attributes implement the interfaces of
+    SparsityInterfaces.td, which return IR: no pass knows a method by name.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let hasOperationAttrVerify = 1;
+  let extraClassDeclaration = [{
+    void registerPolicyAttributes();
+    ::sparse::sparsity::PolicyRegistry &getPolicies() { return policies; }
+  private:
+    ::sparse::sparsity::PolicyRegistry policies;
+  public:
+  }];
+}
+
+def Sparsity_Part : I32EnumAttr<"Part", "what an op is in a decoder layer", [
+    I32EnumAttrCase<"Attention", 0, "attention">, I32EnumAttrCase<"Q", 1, "q">, I32EnumAttrCase<"K", 2, "k">,
+    I32EnumAttrCase<"V", 3, "v">, I32EnumAttrCase<"O", 4, "o">, I32EnumAttrCase<"Gate", 5, "gate">,
+    I32EnumAttrCase<"Up", 6, "up">, I32EnumAttrCase<"Act", 7, "act">, I32EnumAttrCase<"Down", 8, "down">,
+    I32EnumAttrCase<"Norm", 9, "norm">, I32EnumAttrCase<"Router", 10, "router">,
+    I32EnumAttrCase<"Expert", 11, "expert">, I32EnumAttrCase<"Embed", 12, "embed">,
+    I32EnumAttrCase<"Head", 13, "head">]> {
+  let cppNamespace = "::sparse::sparsity";
+  let genSpecializedAttr = 0;
+}
+
+class Sparsity_Attr<string name, string mnem, list<Trait> traits = []> : AttrDef<Sparsity_Dialect, name, traits> {
+  let mnemonic = mnem;
+}
+
+def Sparsity_SiteAttr : Sparsity_Attr<"Site", "site"> {
+  let summary = "what an op is: its layer in the source model, and its part";
+  let description = [{
+    `#sparsity.site<layer = 3, part = attention>`. Layers count from 0 in the source model, also after pruning; -1 is
+    outside the layers (embedding, head).
+  }];
+  let parameters = (ins "int64_t":$layer, EnumParameter<Sparsity_Part>:$part);
+  let assemblyFormat = "`<` struct(params) `>`";
+}
+
+def Sparsity_Strategy : I32EnumAttr<"Strategy", "how a kernel is lowered", [
+    I32EnumAttrCase<"Reference", 0, "reference">, I32EnumAttrCase<"Vector", 1, "vector">]> {
+  let cppNamespace = "::sparse::sparsity";
+  let genSpecializedAttr = 0;
+}
+
+def Sparsity_LoweringConfigAttr : Sparsity_Attr<"LoweringConfig", "lowering_config"> {
+  let summary = "strategy of one kernel";
+  let description = [{
+    Set on a `plan.kernel` by `sparse-set-strategy`, overridable in the IR. `reference` keeps the scalar loops of the
+    linalg lowering: the meaning of the op. `vector` tiles by `tiles` and vectorizes. Tiles by kernel: linear
+    `[rows, k]`, attention `[query rows]`.
+
+    `#sparsity.lowering_config<strategy = vector, tiles = [1, 8]>`
+  }];
+  let parameters = (ins EnumParameter<Sparsity_Strategy>:$strategy, "::mlir::DenseI64ArrayAttr":$tiles);
+  let assemblyFormat = "`<` struct(params) `>`";
+}
+
+/// A policy of one method: its parameters as a dictionary, completed with the defaults of its specification.
+class Sparsity_Policy<string name, string mnem, list<Trait> interfaces> : Sparsity_Attr<name, mnem, interfaces> {
+  let parameters = (ins "::mlir::DictionaryAttr":$params);
+  let assemblyFormat = "`<` $params `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    /// Name, summary, source and parameters of the method.
+    static const ::sparse::sparsity::PolicySpec &getSpec();
+  }];
+}
+
+#endif

@@ -1,0 +1,74 @@
+#ifndef SPARSE_DIALECTS_SPARSITY_SPARSITYOPS_TD
+#define SPARSE_DIALECTS_SPARSITY_SPARSITYOPS_TD
+
+include "dialects/KVCache/KVCacheBase.td"
+include "dialects/Sparsity/SparsityBase.td"
+include "dialects/Sparsity/SparsityInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Sparsity_Tensor : Type<CPred<"::llvm::isa<::mlir::RankedTensorType>($_self)">, "tensor">;
+
+class Sparsity_Op<string mnemonic, list<Trait> traits = []> : Op<Sparsity_Dialect, mnemonic, traits> {
+  let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
+}
+
+def Sparsity_ScoreOp : Sparsity_Op<"score", [Pure]> {
+  let summary = "the score of every page for every row and selecting head";
+  let description = [{
+    score[t, h, p] = reduce over the query heads of h of sum over channels of the policy's term; f32 [T, Hs, max pages],
+    with Hs the KV heads, or the query heads for a policy that selects per query head. Pages past the sequence's extent
+    get -inf.
+
+    ```mlir
+    %u = sparsity.score %q, %state, %sequences {policy = #sparsity.page_topk<{…}>} : (…) -> tensor<1x3x512xf32>
+    ```
+  }];
+  let arguments = (ins Sparsity_Tensor:$query, KVCache_LayerType:$state, Sparsity_Tensor:$sequences,
+                       Sparsity_SelectionPolicyInterface:$policy);
+  let results = (outs Sparsity_Tensor:$scores);
+}
+
+def Sparsity_SelectOp : Sparsity_Op<"select", [Pure]> {
+  let summary = "the pages of highest score, ascending";
+  let description = [{
+    Keeps the page of the current token, the policy's sink pages and the best others until `page budget` pages are
+    kept; ties go to the lower index. Everything when there are no more pages than that. `indices` i32 [T, Hs, budget],
+    `count` i32 [T, Hs].
+  }];
+  let arguments = (ins Sparsity_Tensor:$scores, KVCache_LayerType:$state, Sparsity_Tensor:$sequences,
+                       Sparsity_SelectionPolicyInterface:$policy);
+  let results = (outs Sparsity_Tensor:$indices, Sparsity_Tensor:$count);
+}
+
+def Sparsity_AttendOp : Sparsity_Op<"attend", [Pure, AttrSizedOperandSegments]> {
+  let summary = "softmax attention of each row over the slots of its cache, or of the selected pages";
+  let description = [{
+    out[t, h] = softmax(scale * q[t, h] · K) V over the slots with 0 <= position <= positions[t] that the layer's
+    policies let the row see, read page by page in ascending order of the page list: the same folding for a dense and
+    a selected list. `out` f32 [T, query heads * value_dim]; `lse` f32 [T, query heads] is the log of the softmax's
+    denominator, for `sparsity.mass`. With `prefill` the rows belong to one sequence.
+  }];
+  let arguments = (ins Sparsity_Tensor:$query, KVCache_LayerType:$state, Sparsity_Tensor:$positions,
+                       Sparsity_Tensor:$sequences, Optional<Sparsity_Tensor>:$indices, Optional<Sparsity_Tensor>:$count,
+                       F32Attr:$scale, DefaultValuedAttr<F32Attr, "0.0f">:$softcap,
+                       DefaultValuedAttr<I64Attr, "-1">:$window, UnitAttr:$prefill);
+  let results = (outs Sparsity_Tensor:$out, Sparsity_Tensor:$lse);
+  let hasVerifier = 1;
+}
+
+def Sparsity_MassOp : Sparsity_Op<"mass", [Pure, AttrSizedOperandSegments]> {
+  let summary = "the attention probability that each slot received";
+  let description = [{
+    mass[b, g, s] = sum over the rows of sequence b and the query heads of KV head g of exp(scale * q · K[s] - lse), for
+    visible (and selected) slots, 0 elsewhere; f32 [B, KV heads, max slots], B = T in decode, 1 with `prefill`. Inactive
+    rows add nothing. The attention matrix never exists (H2O: column sums from the log-sum-exp).
+  }];
+  let arguments = (ins Sparsity_Tensor:$query, Sparsity_Tensor:$lse, KVCache_LayerType:$state,
+                       Sparsity_Tensor:$positions, Sparsity_Tensor:$sequences, Sparsity_Tensor:$active,
+                       Optional<Sparsity_Tensor>:$indices, Optional<Sparsity_Tensor>:$count, F32Attr:$scale,
+                       DefaultValuedAttr<F32Attr, "0.0f">:$softcap, DefaultValuedAttr<I64Attr, "-1">:$window,
+                       UnitAttr:$prefill);
+  let results = (outs Sparsity_Tensor:$mass);
+}
+
+#endif

@@ -16,6 +16,9 @@ using namespace sparse::raise;
 namespace {
 using Operands = ArrayRef<const HostTensor *>;
 
+/// An axis attribute counted from the front.
+int64_t axisOf(int64_t axis, int64_t rank) { return axis < 0 ? axis + rank : axis; }
+
 Results one(std::optional<HostTensor> result) { return {std::move(result)}; }
 
 /// A shape operand's elements as extents.
@@ -32,7 +35,7 @@ std::optional<SmallVector<int64_t>> extentsOf(const HostTensor *tensor) {
 
 Results concat(onnx::ConcatOp op, Operands operands) {
   SmallVector<int64_t> shape(operands[0]->shape);
-  int64_t axis = op.getAxis() < 0 ? op.getAxis() + shape.size() : op.getAxis();
+  int64_t axis = axisOf(op.getAxis(), shape.size());
   if (axis < 0 || axis >= static_cast<int64_t>(shape.size()))
     return one(std::nullopt);
   shape[axis] = 0;

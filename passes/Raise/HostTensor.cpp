@@ -38,7 +38,7 @@ HostTensor HostTensor::ofAttribute(ElementsAttr attribute) {
     return unknown;
   if (isa<FloatType>(element)) {
     auto range = attribute.tryGetValues<APFloat>();
-    if (failed(range))
+    if (!range)
       return unknown;
     std::vector<double> values;
     for (APFloat value : *range) {
@@ -49,7 +49,7 @@ HostTensor HostTensor::ofAttribute(ElementsAttr attribute) {
     return ofFloats(type.getShape(), element, std::move(values));
   }
   auto range = attribute.tryGetValues<APInt>();
-  if (failed(range))
+  if (!range)
     return unknown;
   std::vector<int64_t> values;
   for (const APInt &value : *range)

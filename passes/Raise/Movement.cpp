@@ -26,6 +26,9 @@ std::optional<SmallVector<int64_t>> intsOf(const HostTensor *tensor) {
   return values;
 }
 
+/// An axis attribute counted from the front.
+int64_t axisOf(int64_t axis, int64_t rank) { return axis < 0 ? axis + rank : axis; }
+
 /// Axes counted from the front. Nothing when one is outside [-rank, rank).
 std::optional<SmallVector<int64_t>> normalized(SmallVector<int64_t> axes, int64_t rank) {
   for (int64_t &axis : axes) {
@@ -194,7 +197,7 @@ MaybeMovement slice(Operands operands) {
 
 MaybeMovement split(onnx::SplitOp op, unsigned part, Operands operands) {
   SmallVector<int64_t> from(operands[0]->shape), sizes;
-  int64_t axis = op.getAxis() < 0 ? op.getAxis() + from.size() : op.getAxis();
+  int64_t axis = axisOf(op.getAxis(), from.size());
   if (axis < 0 || axis >= static_cast<int64_t>(from.size()))
     return std::nullopt;
   if (operands[1]) {
@@ -221,7 +224,7 @@ MaybeMovement split(onnx::SplitOp op, unsigned part, Operands operands) {
 
 MaybeMovement gather(onnx::GatherOp op, Operands operands) {
   SmallVector<int64_t> from(operands[0]->shape), shape;
-  int64_t axis = op.getAxis() < 0 ? op.getAxis() + from.size() : op.getAxis();
+  int64_t axis = axisOf(op.getAxis(), from.size());
   if (axis < 0 || axis >= static_cast<int64_t>(from.size()))
     return std::nullopt;
   HostTensor indices = *operands[1];
@@ -247,7 +250,7 @@ MaybeMovement gather(onnx::GatherOp op, Operands operands) {
 MaybeMovement gatherElements(onnx::GatherElementsOp op, Operands operands) {
   SmallVector<int64_t> from(operands[0]->shape);
   HostTensor indices = *operands[1];
-  int64_t axis = op.getAxis() < 0 ? op.getAxis() + from.size() : op.getAxis();
+  int64_t axis = axisOf(op.getAxis(), from.size());
   if (!indices.hasData() || indices.rank() != operands[0]->rank())
     return Movement{indices.shape, nullptr};
   SmallVector<int64_t> strides = computeSuffixProduct(from), indexStrides = computeSuffixProduct(indices.shape);
@@ -286,7 +289,7 @@ MaybeMovement gatherND(onnx::GatherNDOp op, Operands operands) {
 
 MaybeMovement flatten(onnx::FlattenOp op, Operands operands) {
   ArrayRef<int64_t> from = operands[0]->shape;
-  int64_t axis = op.getAxis() < 0 ? op.getAxis() + from.size() : op.getAxis();
+  int64_t axis = axisOf(op.getAxis(), from.size());
   if (axis < 0 || axis > static_cast<int64_t>(from.size()))
     return std::nullopt;
   return viewAs({computeProduct(from.take_front(axis)), computeProduct(from.drop_front(axis))});

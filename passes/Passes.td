@@ -1,8 +1,163 @@
-// Passes of the road, by phase.
+// Passes of the road, phase by phase.
 #ifndef SPARSE_PASSES_PASSES_TD
 #define SPARSE_PASSES_PASSES_TD
 
 include "mlir/Pass/PassBase.td"
+
+//===-- raise: the importer's graph to canonical form -------------------------------------------------------------===//
+
+#ifdef LATER
+def OnnxFoldConstantsPass : Pass<"onnx-fold-constants", "::mlir::ModuleOp"> {
+  let summary = "Fold constants and shapes, remove operators that do nothing";
+  let description = [{
+    Runs the function under several concrete inputs. A small integer, boolean or scalar result that is the same in all
+    of them becomes an `onnx.Constant`; a Reshape, Transpose, Cast, Expand, … that yields the elements and the shape of
+    a value before it becomes that value. Dead operators are erased. Vectors and matrices of floats are left alone:
+    they are weights, and stay symbols.
+
+    ```mlir
+    %s = onnx.Shape %past : (tensor<?x2x?x16xf32>) -> tensor<4xi64>
+    %h = onnx.Gather %s, %one : (tensor<4xi64>, tensor<i64>) -> tensor<i64>
+    ==>
+    %h = onnx.Constant {value = dense<2> : tensor<i64>} : () -> tensor<i64>
+    ```
+  }];
+  let dependentDialects = ["::sparse::onnx::ONNXDialect"];
+}
+
+def OnnxRaiseLinearPass : Pass<"onnx-raise-linear", "::mlir::ModuleOp"> {
+  let summary = "Make every linear layer a MatMul with a weight symbol of shape [K, N]";
+  let description = [{
+    Transpose, Reshape, Slice, Split, Cast and Concat of weights become recipes (`onnx.derived`); one initializer used
+    twice stays one initializer. Gemm becomes MatMul and Add; a product over flattened rows becomes one over
+    [batch, sequence]. Products of two activations are left alone.
+
+    ```mlir
+    %w = onnx.weight @embed : tensor<320x64xf32>
+    %t = onnx.Transpose %w {perm = array<i64: 1, 0>} : (tensor<320x64xf32>) -> tensor<64x320xf32>
+    ==>
+    onnx.derived @embed.t from [@embed] steps [#onnx.transpose<[1, 0]>] : tensor<64x320xf32>
+    %t = onnx.weight @embed.t : tensor<64x320xf32>
+    ```
+  }];
+  let dependentDialects = ["::sparse::onnx::ONNXDialect"];
+}
+
+#endif
+def OnnxRaiseActivationPass : Pass<"onnx-raise-activation", "::mlir::ModuleOp"> {
+  let summary = "Recognise SiLU and GELU";
+  let description = [{
+    `x * Sigmoid(x)` becomes Swish, `x * Sigmoid(c * x)` Swish with alpha, and the erf and tanh forms of GELU become Gelu.
+
+    ```mlir
+    %s = onnx.Sigmoid %x
+    %y = onnx.Mul %x, %s
+    ==>
+    %y = onnx.Swish %x
+    ```
+  }];
+  let dependentDialects = ["::sparse::onnx::ONNXDialect"];
+}
+
+#ifdef LATER
+def OnnxRaiseRMSNormPass : Pass<"onnx-raise-rms-norm", "::mlir::ModuleOp"> {
+  let summary = "Recognise RMS normalisation";
+  let description = [{
+    `x / sqrt(mean(x^2) + eps) * weight` over the last axis, in any order and with any casts that f32 makes void, becomes
+    RMSNormalization. SimplifiedLayerNormalization is the same op by another name; SkipSimplifiedLayerNormalization
+    becomes Add and RMSNormalization. A mean over another axis is left alone.
+
+    ```mlir
+    %m = onnx.ReduceMean (onnx.Pow %x, 2), -1
+    %y = onnx.Mul %weight, (onnx.Mul %x, (onnx.Reciprocal (onnx.Sqrt (onnx.Add %m, %eps))))
+    ==>
+    %y = onnx.RMSNormalization %x, %weight {axis = -1 : i64, epsilon = …}
+    ```
+  }];
+  let dependentDialects = ["::sparse::onnx::ONNXDialect"];
+}
+
+def OnnxRaiseRotaryPass : Pass<"onnx-raise-rotary", "::mlir::ModuleOp"> {
+  let summary = "Recognise rotary position embedding";
+  let description = [{
+    `x * cos + rotate_half(x) * sin`, and RotaryEmbedding over gathered or computed cosines, become RotaryEmbedding on
+    [batch, sequence, heads * dim] with cosine and sine tables and position_ids. When the graph gathers rows of table
+    weights, these are the tables; when it computes the values, they are checked, position by position, against
+    scale * cos(position * inv_freq), and tables of `max-context` rows are derived. Values that no table gives (a
+    scaling that depends on the length) are an error. Rotations of pairs (interleaved) are left alone.
+
+    ```mlir
+    %r = onnx.Add (onnx.Mul %x, %cos), (onnx.Mul (onnx.Concat (onnx.Neg %x2), %x1), %sin)    4-D
+    ==>
+    onnx.derived @rope.cos from [] steps [#onnx.rope_table<fn = cos, inv_freq = [...], scale = 1.0 : f32>] : tensor<8192x8xf32>
+    %r3 = onnx.RotaryEmbedding %x3, %cos, %sin, %position_ids {num_heads = 4 : i64}          3-D, then views to 4-D
+    ```
+  }];
+  let options = [
+    Option<"maxContext", "max-context", "int64_t", "8192", "rows of the derived tables">,
+  ];
+  let dependentDialects = ["::sparse::onnx::ONNXDialect"];
+}
+
+def OnnxRaiseAttentionPass : Pass<"onnx-raise-attention", "::mlir::ModuleOp"> {
+  let summary = "Recognise scaled dot-product attention with its cache and its mask";
+  let description = [{
+    From each Softmax over scores, and each Attention, finds queries, keys, values, scale, softcap and mask; keys and
+    values must be a Concat of a past argument and new rows, repeated to the query heads in groups (head h reads KV
+    head h / G). The mask is evaluated under several sizes, with and without padding, and must be causal from the end
+    of the past, optionally within a window, optionally without padding. Result: Attention on [batch, sequence, width]
+    with past and present, `is_causal = 1` and no mask. Any other mask is an error that names the node.
+
+    ```mlir
+    %p = onnx.Softmax (onnx.Add (onnx.MatMul %q, %kT), %mask);  %y = onnx.MatMul %p, %v
+    ==>
+    %y3, %pk, %pv, %_ = onnx.Attention %q3, %k3, %v3, %none, %past_k, %past_v, %none {is_causal = 1 : i64, …}
+    ```
+  }];
+  let options = [
+    Option<"maxContext", "max-context", "int64_t", "8192", "longest context that masks are checked for">,
+  ];
+  let dependentDialects = ["::sparse::onnx::ONNXDialect"];
+}
+
+#endif
+def OnnxCanonicalInterfacePass : Pass<"onnx-canonical-interface", "::mlir::ModuleOp"> {
+  let summary = "Give @main the canonical arguments, results and types";
+  let description = [{
+    Arguments become input_ids, position_ids, then past key and value of each layer in program order; results become
+    logits, then present key and value of each layer. Caches are paired with layers by dataflow, whatever their names.
+    The attention mask goes; position_ids comes when the graph counts positions itself. Every value gets its ranked type.
+    Weights that nothing reads are erased.
+
+    ```mlir
+    func.func @main(%ids, %attention_mask, %pv: …, %pk: …) -> (…)
+    ==>
+    func.func @main(%input_ids: tensor<?x?xi64>, %position_ids: tensor<?x?xi64>, %pk: tensor<?x2x?x16xf32>, …) -> (…)
+    ```
+  }];
+  let dependentDialects = ["::sparse::onnx::ONNXDialect"];
+}
+
+def OnnxAttachSitesPass : Pass<"onnx-attach-sites", "::mlir::ModuleOp"> {
+  let summary = "Say what each op is in the model";
+  let description = [{
+    Sets `sparsity.site` by dataflow: attentions count the layers; projections are found from their attention, gate, up
+    and down from the product between them; embedding, final norm and head are outside the layers (-1).
+
+    ```mlir
+    %y = onnx.Attention … {sparsity.site = #sparsity.site<layer = 0, part = attention>}
+    ```
+  }];
+  let dependentDialects = ["::sparse::onnx::ONNXDialect", "::sparse::sparsity::SparsityDialect"];
+}
+
+def OnnxCheckRaisedPass : Pass<"onnx-check-raised", "::mlir::ModuleOp"> {
+  let summary = "Fail, with every reason at once, when the module is not in canonical form";
+  let description = [{
+    One error for each kind of node outside the canonical set, at the first of them, with the names of the others; one
+    error for each canonical op in a form that later phases don't take. Changes nothing.
+  }];
+}
 
 //===-- stateful --------------------------------------------------------------------------------------------------===//
 
@@ -60,6 +215,55 @@ def ConvertToLinalgPass : Pass<"sparse-convert-to-linalg", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect",
                            "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
                            "::sparse::plan::PlanDialect"];
+}
+
+//===-- kernels ---------------------------------------------------------------------------------------------------===//
+
+def SetStrategyPass : Pass<"sparse-set-strategy", "::mlir::ModuleOp"> {
+  let summary = "Choose the lowering of every kernel";
+  let description = [{
+    Sets `lowering_config` on each `plan.kernel` that has none, from the static shapes of its operands. What is there
+    already wins: tests and users pin strategies in the IR.
+  }];
+  let options = [
+    Option<"reference", "reference", "bool", "false", "Keep the scalar loops of the linalg lowering everywhere">,
+  ];
+  let dependentDialects = ["::sparse::sparsity::SparsityDialect"];
+}
+
+def FormKernelsPass : Pass<"sparse-form-kernels", "::mlir::ModuleOp"> {
+  let summary = "Turn entries into plans and kernel regions into functions on buffers";
+  let description = [{
+    Every distinct kernel becomes one `func.func` over memrefs and a task index; its top-level `scf.forall` becomes the
+    grid. Entries become `plan.entry`: state and weights by name, values between kernels at offsets of one arena,
+    reused when they are dead.
+  }];
+  let dependentDialects = ["::mlir::bufferization::BufferizationDialect", "::mlir::func::FuncDialect",
+                           "::mlir::affine::AffineDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::tensor::TensorDialect", "::sparse::plan::PlanDialect"];
+}
+
+def StackBuffersPass : Pass<"sparse-stack-buffers", "::mlir::func::FuncOp"> {
+  let summary = "Move the static temporaries of a kernel to its stack frame";
+  let description = [{
+    A `memref.alloc` of static shape that does not leave its block through a terminator becomes a `memref.alloca` at the
+    start of the function. Any other allocation is an error: kernels do not allocate.
+  }];
+  let dependentDialects = ["::mlir::memref::MemRefDialect"];
+}
+
+def RecordBuffersPass : Pass<"sparse-record-buffers", "::mlir::ModuleOp"> {
+  let summary = "Keep the memref types of a kernel's arguments as an attribute";
+  let description = [{The conversion to the llvm dialect takes them apart; `sparse-wrap-kernels` needs them.}];
+}
+
+def WrapKernelsPass : Pass<"sparse-wrap-kernels", "::mlir::ModuleOp"> {
+  let summary = "Give kernels the packed-argument ABI";
+  let description = [{
+    `llvm.func @k(%args: !llvm.ptr, %task: i64)` loads the buffer pointers and calls the kernel, which becomes internal
+    (docs/architecture.md §5).
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
 
 #endif

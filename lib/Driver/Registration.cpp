@@ -4,6 +4,7 @@
 #include "dialects/Plan/Plan.h"
 #include "dialects/Sparsity/Sparsity.h"
 #include "lib/Driver/Driver.h"
+#include "passes/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -27,4 +28,6 @@ void sparse::driver::registerDialects(mlir::DialectRegistry &registry) {
 void sparse::driver::registerPasses() {
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();
+  registerSparsePasses();
+  registerPipelines();
 }

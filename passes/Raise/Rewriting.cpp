@@ -1,0 +1,109 @@
+//===-- Rewriting.cpp - Small tools of the raise passes -----------------------------------------------------------===//
+#include "passes/Raise/Rewriting.h"
+
+#include "passes/Raise/Evaluation.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringSet.h"
+
+using namespace mlir;
+using namespace sparse;
+using namespace sparse::raise;
+
+SmallVector<func::FuncOp> sparse::raise::functionsOf(ModuleOp module) {
+  SmallVector<func::FuncOp> functions;
+  for (auto func : module.getOps<func::FuncOp>())
+    if (!func.isDeclaration())
+      functions.push_back(func);
+  return functions;
+}
+
+void sparse::raise::eraseDeadOps(func::FuncOp func) {
+  Dialect *onnx = func->getContext()->getLoadedDialect<onnx::ONNXDialect>();
+  for (Block &block : func.getBody())
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+      if (op.getDialect() == onnx && op.use_empty())
+        op.erase();
+}
+
+void sparse::raise::eraseDeadWeights(ModuleOp module) {
+  llvm::DenseSet<StringAttr> used;
+  module.walk([&](onnx::WeightOp op) { used.insert(op.getSymbolAttr().getAttr()); });
+  // A recipe comes after its sources or before them: repeat until nothing new is reached.
+  for (size_t before = 0; before != used.size();) {
+    before = used.size();
+    for (auto derived : module.getOps<onnx::DerivedOp>())
+      if (used.contains(derived.getSymNameAttr()))
+        for (auto source : derived.getSources().getAsRange<FlatSymbolRefAttr>())
+          used.insert(source.getAttr());
+  }
+  for (Operation &op : llvm::make_early_inc_range(module.getOps()))
+    if (isa<onnx::InitializerOp, onnx::DerivedOp>(op) && !used.contains(SymbolTable::getSymbolName(&op)))
+      op.erase();
+}
+
+std::string sparse::raise::nodeName(Operation *op) {
+  std::string name;
+  op->getLoc()->walk([&](Location loc) {
+    if (auto named = dyn_cast<NameLoc>(loc); named && name.empty())
+      name = named.getName().str();
+    return WalkResult::advance();
+  });
+  return name.empty() ? "unnamed" : name;
+}
+
+Value sparse::raise::makeConstant(OpBuilder &builder, Location loc, ArrayRef<int64_t> values) {
+  auto type = RankedTensorType::get({static_cast<int64_t>(values.size())}, builder.getI64Type());
+  return onnx::ConstantOp::create(builder, loc, type, DenseElementsAttr::get(type, values));
+}
+
+/// The importer's intermediate types: only the element type is sure until canonical-interface.
+static Type unranked(Value value) {
+  return UnrankedTensorType::get(cast<TensorType>(value.getType()).getElementType());
+}
+
+Value sparse::raise::makeReshape(OpBuilder &builder, Location loc, Value value, ArrayRef<int64_t> shape) {
+  return onnx::ReshapeOp::create(builder, loc, unranked(value), value, makeConstant(builder, loc, shape));
+}
+
+Value sparse::raise::makeTranspose(OpBuilder &builder, Location loc, Value value, ArrayRef<int64_t> perm) {
+  return onnx::TransposeOp::create(builder, loc, unranked(value), value, builder.getDenseI64ArrayAttr(perm));
+}
+
+Value sparse::raise::mergeHeads(OpBuilder &builder, Location loc, Value value, int64_t heads, int64_t dim) {
+  return makeReshape(builder, loc, makeTranspose(builder, loc, value, {0, 2, 1, 3}), {0, 0, heads * dim});
+}
+
+Value sparse::raise::splitHeads(OpBuilder &builder, Location loc, Value value, int64_t heads, int64_t dim) {
+  return makeTranspose(builder, loc, makeReshape(builder, loc, value, {0, 0, heads, dim}), {0, 2, 1, 3});
+}
+
+Value sparse::raise::makeDerived(OpBuilder &builder, Location loc, SymbolTable &symbols, StringRef name,
+                                 ArrayRef<Attribute> sources, ArrayRef<Attribute> steps, RankedTensorType type) {
+  // The same recipe is the same weight.
+  auto module = cast<ModuleOp>(symbols.getOp());
+  ArrayAttr from = builder.getArrayAttr(sources), how = builder.getArrayAttr(steps);
+  for (auto known : module.getOps<onnx::DerivedOp>())
+    if (known.getSources() == from && known.getSteps() == how && known.getType() == type)
+      return onnx::WeightOp::create(builder, loc, type, FlatSymbolRefAttr::get(known.getSymNameAttr()));
+
+  OpBuilder atTop(builder.getContext());
+  auto derived = onnx::DerivedOp::create(atTop, loc, builder.getStringAttr(name), from, how, TypeAttr::get(type));
+  // Weights stand before the functions.
+  auto functions = module.getOps<func::FuncOp>();
+  StringAttr symbol = symbols.insert(derived, functions.empty() ? module.getBody()->end()
+                                                                : Block::iterator(*functions.begin()));
+  return onnx::WeightOp::create(builder, loc, type, FlatSymbolRefAttr::get(symbol));
+}
+
+Value sparse::raise::getPositionIds(func::FuncOp func) {
+  for (unsigned i = 0; i < func.getNumArguments(); ++i)
+    if (inputKind(func, i) == Input::PositionIds)
+      return func.getArgument(i);
+  Builder builder(func.getContext());
+  unsigned index = func.getNumArguments();
+  Type type = RankedTensorType::get({ShapedType::kDynamic, ShapedType::kDynamic}, builder.getI64Type());
+  auto attrs = builder.getDictionaryAttr(builder.getNamedAttr("onnx.name", builder.getStringAttr("position_ids")));
+  (void)func.insertArgument(index, type, attrs, func.getLoc());
+  return func.getArgument(index);
+}

@@ -1,0 +1,49 @@
+//===-- Rewriting.h - Small tools of the raise passes ----------------------------------------------------*- C++ -*-===//
+#ifndef SPARSE_PASSES_RAISE_REWRITING_H
+#define SPARSE_PASSES_RAISE_REWRITING_H
+
+#include "dialects/ONNX/ONNX.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/SymbolTable.h"
+
+namespace sparse::raise {
+
+/// Functions of `module` with a body.
+llvm::SmallVector<mlir::func::FuncOp> functionsOf(mlir::ModuleOp module);
+
+/// Erases every operator without uses, of any kind: ONNX operators have no effects.
+void eraseDeadOps(mlir::func::FuncOp func);
+/// Erases weights that nothing reads.
+void eraseDeadWeights(mlir::ModuleOp module);
+
+/// Name of the node an op came from, for messages.
+std::string nodeName(mlir::Operation *op);
+
+mlir::Value makeConstant(mlir::OpBuilder &builder, mlir::Location loc, llvm::ArrayRef<int64_t> values);
+mlir::Value makeReshape(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value,
+                        llvm::ArrayRef<int64_t> shape);
+mlir::Value makeTranspose(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value,
+                          llvm::ArrayRef<int64_t> perm);
+
+/// [B, H, S, D] to [B, S, H * D], and back to H heads of D.
+mlir::Value mergeHeads(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value, int64_t heads, int64_t dim);
+mlir::Value splitHeads(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value, int64_t heads, int64_t dim);
+
+/// Reads a new weight symbol `name` (made unique) that `steps` derive from `sources`.
+mlir::Value makeDerived(mlir::OpBuilder &builder, mlir::Location loc, mlir::SymbolTable &symbols, llvm::StringRef name,
+                        llvm::ArrayRef<mlir::Attribute> sources, llvm::ArrayRef<mlir::Attribute> steps,
+                        mlir::RankedTensorType type);
+
+/// The argument position_ids; added at the end when the function has none.
+mlir::Value getPositionIds(mlir::func::FuncOp func);
+
+/// Operand of `op` other than `operand`; `op` is binary.
+inline mlir::Value otherOperand(mlir::Operation *op, mlir::Value operand) {
+  return op->getOperand(op->getOperand(0) == operand ? 1 : 0);
+}
+
+} // namespace sparse::raise
+
+#endif

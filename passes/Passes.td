@@ -247,9 +247,9 @@ def StackBuffersPass : Pass<"sparse-stack-buffers", "::mlir::func::FuncOp"> {
   let summary = "Move the static temporaries of a kernel to its stack frame";
   let description = [{
     A `memref.alloc` of static shape that does not leave its block through a terminator becomes a `memref.alloca` at the
-    start of the function. Any other allocation is an error: kernels do not allocate.
+    start of the function. Any other allocation is an error: kernels do not allocate. Copies become linalg.copy.
   }];
-  let dependentDialects = ["::mlir::memref::MemRefDialect"];
+  let dependentDialects = ["::mlir::memref::MemRefDialect", "::mlir::linalg::LinalgDialect"];
 }
 
 def RecordBuffersPass : Pass<"sparse-record-buffers", "::mlir::ModuleOp"> {

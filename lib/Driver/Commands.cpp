@@ -1,5 +1,6 @@
 //===-- Commands.cpp - The sub-commands of sparse-opt -------------------------------------------------------------===//
 #include "lib/Driver/Commands.h"
+#include "lib/Driver/CompileCommand.h"
 #include "lib/Driver/ImportCommand.h"
 
 #include "llvm/Support/Format.h"
@@ -8,6 +9,7 @@
 using namespace sparse::driver;
 
 static constexpr Command table[] = {
+    {"compile", "compiles an ONNX decoder into an artifact that sparse-run runs", compileCommand},
     {"import", "reads an ONNX model into the onnx dialect", importCommand},
 };
 

@@ -378,4 +378,8 @@ void Stateful::recordFacts(Model &model, Builder &b) {
   set("prefill_chunk", prefillChunk);
   facts.set("kv_dtype", b.getStringAttr(kvType));
   getOperation()->setAttr("sparsity.model", facts.getDictionary(&getContext()));
+  SmallVector<Attribute> layouts;
+  for (Layer &layer : model.layers)
+    layouts.push_back(layer.type.getLayout());
+  getOperation()->setAttr("sparsity.layouts", b.getArrayAttr(layouts));
 }

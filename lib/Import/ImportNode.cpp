@@ -252,7 +252,8 @@ LogicalResult Importer::importTyped(const proto::NodeProto &node, NodeForm form,
   if (operandCount >= 0)
     form.operands.resize(operandCount);
   else if (form.operands.empty() || llvm::is_contained(form.operands, Value()))
-    return emitError(loc) << "is a " << form.opType << (form.operands.empty() ? " without inputs" : " with an absent input");
+    return emitError(loc) << "is a " << form.opType
+                          << (form.operands.empty() ? " without inputs" : " with an absent input");
   for (Value &operand : form.operands)
     operand = operand ? operand : weights.noValue();
   OperationState state(loc, *name);

@@ -98,7 +98,10 @@ def constants(directory):
     nodes = [node("Constant", [], [name], **{name: v}) for name, v in forms.items()]
     nodes.append(node("Constant", [], ["large"], value=weight("", (20000,))))
     nodes.append(node("Constant", [], ["medium"], value=weight("", (600,))))
-    save(directory, nodes, [], [value(n, None, I if "int" in n else F) for n in [*forms, "large", "medium"]])
+    nodes.append(node("Constant", [], ["no_ints"]))
+    nodes[-1].attribute.append(helper.make_attribute("value_ints", [], attr_type=onnx.AttributeProto.INTS))
+    names = [*forms, "large", "medium", "no_ints"]
+    save(directory, nodes, [], [value(n, None, I if "int" in n else F) for n in names])
 
 
 def old_forms(directory):
@@ -145,12 +148,13 @@ def types(directory):
         node("Attention", ["u", "u", "u"], ["f", "", "g"], q_num_heads=2, kv_num_heads=2),
     ]
     values = [value("a", (1, 2), I), value("b", (1,) * 9), value("c", (1,), B)]
-    save(directory, nodes, inputs, [value("o" + n, None) for n in "abcdefg"][:0] + [
-        value(n, None, {"c": B, "d": I, "a": I}.get(n, F)) for n in "abcdefg"], values=values, opset=23)
+    outputs = [value(n, None, {"c": B, "d": I, "a": I}.get(n, F)) for n in "abcdefg"]
+    save(directory, nodes, inputs, outputs, values=values, opset=23)
 
 
 def unsorted(directory):
-    nodes = [node("Neg", ["c"], ["y"], "third"), node("Exp", ["x"], ["b"], "first"), node("Abs", ["b"], ["c"], "second")]
+    chain = [("Neg", "c", "y", "third"), ("Exp", "x", "b", "first"), ("Abs", "b", "c", "second")]
+    nodes = [node(op, [x], [y], name) for op, x, y, name in chain]
     save(directory, nodes)
 
 
@@ -194,7 +198,8 @@ def functions(directory):
         pick,
         node("SkipSimplifiedLayerNormalization", ["x", "x", "x"], ["q"], "typed", "com.microsoft"),
     ]
-    save(directory, nodes, [value("x"), value("i", (1,), I)], [value(n, None) for n in ("y", "z", "w", "p1", "p2", "q")],
+    outputs = [value(n, None) for n in ("y", "z", "w", "p1", "p2", "q")]
+    save(directory, nodes, [value("x"), value("i", (1,), I)], outputs,
          functions=[outer, inner, first, second, skip])
 
 

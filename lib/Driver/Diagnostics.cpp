@@ -1,7 +1,9 @@
 //===-- Diagnostics.cpp - How the tools print diagnostics ---------------------------------------------------------===//
 #include "lib/Driver/Diagnostics.h"
 
+#include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Location.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Process.h"
 
 using namespace mlir;

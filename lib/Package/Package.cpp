@@ -74,7 +74,7 @@ LogicalResult Writer::addSection(StringRef relative, StringRef kind) {
   auto digest = fileDigest(pathOf(relative));
   if (!digest)
     return module.emitError() << "can't read back '" << relative << "': " << digest.getError().message();
-  sections.push_back(Object{{"path", relative}, {"kind", kind}, {"bytes", size}, {"sha256", *digest}});
+  sections.push_back(Object{{"path", relative.str()}, {"kind", kind}, {"bytes", size}, {"sha256", *digest}});
   return success();
 }
 

@@ -52,6 +52,8 @@ DiagnosticPrinter::DiagnosticPrinter(MLIRContext *context, raw_ostream &os)
     : ScopedDiagnosticHandler(context), os(os),
       colours(&os == &llvm::errs() && llvm::sys::Process::StandardErrHasColors() &&
               !llvm::sys::Process::GetEnv("NO_COLOR")) {
+  // One line each: the note that shows the op in full stays out.
+  context->printOpOnDiagnostic(false);
   setHandler([this](Diagnostic &diagnostic) {
     print(diagnostic, 0);
     return success();

@@ -23,20 +23,21 @@ std::string ParameterSpec::describe() const {
   std::string text;
   llvm::raw_string_ostream os(text);
   switch (kind) {
-  case Kind::Integer: os << "an integer of at least " << minimum; break;
+  case Kind::Integer: os << "an integer from " << minimum << " to " << maximum; break;
   case Kind::Boolean: os << "true or false"; break;
   case Kind::Choice: llvm::interleave(choices, os, " or "); break;
-  case Kind::IntegerList: os << "a list of integers of at least " << minimum; break;
+  case Kind::IntegerList: os << "a list of integers from " << minimum << " to " << maximum; break;
   }
   return text;
 }
 
 std::string ParameterSpec::whyNot(Attribute value) const {
+  auto isLegal = [&](int64_t v) { return v >= minimum && v <= maximum; };
   bool ok = false;
   switch (kind) {
   case Kind::Integer: {
     auto integer = dyn_cast<IntegerAttr>(value);
-    ok = integer && integer.getType().isInteger(64) && integer.getInt() >= minimum;
+    ok = integer && integer.getType().isInteger(64) && isLegal(integer.getInt());
     break;
   }
   case Kind::Boolean: ok = isa<BoolAttr>(value); break;
@@ -47,7 +48,7 @@ std::string ParameterSpec::whyNot(Attribute value) const {
   }
   case Kind::IntegerList: {
     auto list = dyn_cast<DenseI64ArrayAttr>(value);
-    ok = list && llvm::all_of(list.asArrayRef(), [&](int64_t v) { return v >= minimum; });
+    ok = list && llvm::all_of(list.asArrayRef(), isLegal);
     break;
   }
   }
@@ -64,14 +65,14 @@ DictionaryAttr PolicySpec::complete(DictionaryAttr params, function_ref<InFlight
     const ParameterSpec *parameter = find(given.getName());
     if (!parameter) {
       InFlightDiagnostic diag = emitError() << "'" << name << "' has no parameter '" << given.getName().strref()
-                                            << "'; it takes ";
+                                            << "'; legal: ";
       llvm::interleave(
           parameters, [&](const ParameterSpec &p) { diag << "'" << p.name << "'"; }, [&] { diag << ", "; });
       return {};
     }
     std::string legal = parameter->whyNot(given.getValue());
     if (!legal.empty()) {
-      emitError() << "'" << parameter->name << "' of '" << name << "' is " << given.getValue() << "; it must be "
+      emitError() << "'" << parameter->name << "' of '" << name << "' is " << given.getValue() << "; legal: "
                   << legal;
       return {};
     }

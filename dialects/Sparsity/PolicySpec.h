@@ -18,7 +18,11 @@ struct ParameterSpec {
   int64_t defaultInteger = 0;     // Integer, Boolean
   llvm::StringRef defaultChoice;  // Choice
   llvm::ArrayRef<llvm::StringRef> choices;
-  int64_t minimum = 0; // Integer
+  int64_t minimum = 0;           // Integer, IntegerList
+  int64_t maximum = kMaxInteger; // Integer, IntegerList
+
+  /// Counts of tokens and heads: sums of two of them are still an i32, the type of positions.
+  static constexpr int64_t kMaxInteger = (int64_t(1) << 30) - 1;
 
   mlir::Attribute getDefault(mlir::MLIRContext *context) const;
   /// Why `value` is not one of this parameter's; empty when it is.

@@ -1,6 +1,7 @@
 //===-- Commands.cpp - The sub-commands of sparse-opt -------------------------------------------------------------===//
 #include "lib/Driver/Commands.h"
 #include "lib/Driver/ImportCommand.h"
+#include "lib/Driver/ListPoliciesCommand.h"
 
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
@@ -9,6 +10,7 @@ using namespace sparse::driver;
 
 static constexpr Command table[] = {
     {"import", "reads an ONNX model into the onnx dialect", importCommand},
+    {"list-policies", "lists the sparsity methods and their parameters", listPoliciesCommand},
 };
 
 llvm::ArrayRef<Command> sparse::driver::commands() { return table; }

@@ -178,8 +178,8 @@ def MarkPass : Pass<"sparse-mark", "::mlir::ModuleOp"> {
   }];
   let options = [
     Option<"policyFile", "policy-file", "std::string", "\"\"", "The policy file (YAML); - is standard input">,
-    ListOption<"attention", "attention", "std::string", "Rules for 'attention', inline; each in braces">,
-    ListOption<"kv", "kv", "std::string", "Rules for 'kv', inline; each in braces">,
+    ListOption<"attention", "attention", "std::string", "Rules for 'attention', inline">,
+    ListOption<"kv", "kv", "std::string", "Rules for 'kv', inline">,
     Option<"report", "report", "bool", "false", "A remark at each attention: what governs it">,
     Option<"maxContext", "max-context", "int64_t", "0", "As in sparse-stateful">,
     Option<"prefillChunk", "prefill-chunk", "int64_t", "128", "As in sparse-stateful">,

@@ -14,7 +14,7 @@ Attribute ParameterSpec::getDefault(MLIRContext *context) const {
   case Kind::Integer: return b.getI64IntegerAttr(defaultInteger);
   case Kind::Boolean: return b.getBoolAttr(defaultInteger != 0);
   case Kind::Choice: return b.getStringAttr(defaultChoice);
-  case Kind::IntegerList: return b.getDenseI64ArrayAttr({});
+  case Kind::Heads: return b.getDenseI64ArrayAttr({});
   }
   llvm_unreachable("unknown kind of parameter");
 }
@@ -26,7 +26,7 @@ std::string ParameterSpec::describe() const {
   case Kind::Integer: os << "an integer from " << minimum << " to " << maximum; break;
   case Kind::Boolean: os << "true or false"; break;
   case Kind::Choice: llvm::interleave(choices, os, " or "); break;
-  case Kind::IntegerList: os << "a list of integers from " << minimum << " to " << maximum; break;
+  case Kind::Heads: os << "KV heads as a range or list: 0-3, [0, 2]"; break;
   }
   return text;
 }
@@ -46,9 +46,9 @@ std::string ParameterSpec::whyNot(Attribute value) const {
     ok = choice && llvm::is_contained(choices, choice.getValue());
     break;
   }
-  case Kind::IntegerList: {
+  case Kind::Heads: {
     auto list = dyn_cast<DenseI64ArrayAttr>(value);
-    ok = list && llvm::all_of(list.asArrayRef(), isLegal);
+    ok = list && llvm::all_of(list.asArrayRef(), [](int64_t head) { return head >= 0; });
     break;
   }
   }
@@ -57,6 +57,11 @@ std::string ParameterSpec::whyNot(Attribute value) const {
 
 const ParameterSpec *PolicySpec::find(StringRef parameter) const {
   const auto *it = llvm::find_if(parameters, [&](const ParameterSpec &p) { return p.name == parameter; });
+  return it == parameters.end() ? nullptr : it;
+}
+
+const ParameterSpec *PolicySpec::findHeads() const {
+  const auto *it = llvm::find_if(parameters, [](const ParameterSpec &p) { return p.kind == ParameterSpec::Kind::Heads; });
   return it == parameters.end() ? nullptr : it;
 }
 

@@ -21,7 +21,7 @@ static std::string defaultOf(const ParameterSpec &parameter) {
   case Kind::Integer: return std::to_string(parameter.defaultInteger);
   case Kind::Boolean: return parameter.defaultInteger ? "true" : "false";
   case Kind::Choice: return parameter.defaultChoice.str();
-  case Kind::IntegerList: return "[]";
+  case Kind::Heads: return "[]";
   }
   llvm_unreachable("unknown kind of parameter");
 }
@@ -31,7 +31,7 @@ static llvm::json::Value defaultAsJson(const ParameterSpec &parameter) {
   case Kind::Integer: return parameter.defaultInteger;
   case Kind::Boolean: return parameter.defaultInteger != 0;
   case Kind::Choice: return parameter.defaultChoice;
-  case Kind::IntegerList: return llvm::json::Array();
+  case Kind::Heads: return llvm::json::Array();
   }
   llvm_unreachable("unknown kind of parameter");
 }
@@ -41,7 +41,7 @@ static StringRef typeOf(Kind kind) {
   case Kind::Integer: return "integer";
   case Kind::Boolean: return "boolean";
   case Kind::Choice: return "choice";
-  case Kind::IntegerList: return "integer list";
+  case Kind::Heads: return "heads";
   }
   llvm_unreachable("unknown kind of parameter");
 }
@@ -62,7 +62,7 @@ static void printJson(ArrayRef<const PolicySpec *> specs, raw_ostream &os) {
               json.attribute("type", typeOf(parameter.kind));
               json.attribute("summary", parameter.summary);
               json.attribute("default", defaultAsJson(parameter));
-              if (parameter.kind == Kind::Integer || parameter.kind == Kind::IntegerList) {
+              if (parameter.kind == Kind::Integer) {
                 json.attribute("minimum", parameter.minimum);
                 json.attribute("maximum", parameter.maximum);
               }

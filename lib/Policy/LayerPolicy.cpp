@@ -33,7 +33,7 @@ static PolicyAttrInterface build(const Method &method, const LayerFacts &facts) 
     // No heads are all heads: two spellings of one policy become one attribute.
     if (heads->size() == static_cast<size_t>(facts.kvHeads))
       heads->clear();
-    params.set("heads", DenseI64ArrayAttr::get(context, *heads));
+    params.set(method.entry->spec->findHeads()->name, DenseI64ArrayAttr::get(context, *heads));
   }
   DictionaryAttr complete = method.entry->spec->complete(params.getDictionary(context),
                                                          [&] { return emitError(method.loc); });

@@ -76,7 +76,7 @@ void Reader::restrictToHeads(Rule &rule, const Node &node) {
     }
     for (Method &method : choice.methods) {
       any = true;
-      if (!method.entry->spec->find("heads")) {
+      if (!method.entry->spec->findHeads()) {
         error(node) << "'" << method.entry->spec->name << "' governs all heads of a layer; legal: no 'heads'";
         return;
       }

@@ -28,7 +28,7 @@ llvm::StringRef keyOf(sparsity::PolicyKind kind);
 /// One method with the parameters that the text gives.
 struct Method {
   const sparsity::PolicyEntry *entry; // null for `dense`
-  mlir::DictionaryAttr params;        // not `heads`
+  mlir::DictionaryAttr params;        // without heads
   std::optional<IndexRange> heads;    // nothing, or an empty one: all of them
   mlir::Location loc;
 };

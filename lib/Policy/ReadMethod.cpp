@@ -37,18 +37,7 @@ static Attribute readValue(ParameterSpec::Kind kind, const Node &node, MLIRConte
     return b.getBoolAttr(node.text == "true");
   case ParameterSpec::Kind::Choice:
     return node.kind == Node::Kind::Scalar ? b.getStringAttr(node.text) : Attribute();
-  case ParameterSpec::Kind::IntegerList: {
-    if (node.kind != Node::Kind::List)
-      return {};
-    SmallVector<int64_t> values;
-    for (const Node &item : node.items) {
-      std::optional<int64_t> value = readInteger(item);
-      if (!value)
-        return {};
-      values.push_back(*value);
-    }
-    return b.getDenseI64ArrayAttr(values);
-  }
+  case ParameterSpec::Kind::Heads: llvm_unreachable("read as a range");
   }
   llvm_unreachable("unknown kind of parameter");
 }
@@ -105,7 +94,7 @@ bool MethodReader::readParameter(Method &method, NamedAttrList &params, const No
     return false;
   }
   // Heads are written as a range, whose end may be that of the model.
-  if (name == "heads") {
+  if (parameter->kind == ParameterSpec::Kind::Heads) {
     method.heads = IndexRange::read(entry.value, "KV head");
     return method.heads.has_value();
   }

@@ -31,6 +31,21 @@ private:
 
 } // namespace
 
+/// The textual form of a pass splits lists at every comma, also those of `1,4-6:page_topk:page=16,budget=64`: what has a
+/// `=` before any `:` goes on with the rule before it, and so does what follows a range without a method.
+static SmallVector<std::string> joinArguments(ArrayRef<std::string> texts) {
+  SmallVector<std::string> rules;
+  for (StringRef text : texts) {
+    bool isArgument = text.split(':').first.contains('=');
+    bool followsRange = !rules.empty() && llvm::isDigit(rules.back().front()) && !StringRef(rules.back()).contains(':');
+    if (!rules.empty() && !text.empty() && (isArgument || followsRange))
+      rules.back() += ("," + text).str();
+    else if (!text.empty())
+      rules.push_back(text.str());
+  }
+  return rules;
+}
+
 /// The file's rules, then those of the command line: they are later, and win.
 std::optional<Rules> Mark::readRules() {
   Rules rules;
@@ -42,7 +57,7 @@ std::optional<Rules> Mark::readRules() {
     failed |= !file;
   }
   auto readInline = [&](PolicyKind kind, ArrayRef<std::string> texts) {
-    for (const std::string &text : texts) {
+    for (const std::string &text : joinArguments(texts)) {
       std::optional<Rule> rule = parseInlineRule(kind, text, &getContext());
       if (rule)
         rules.push_back(std::move(*rule));

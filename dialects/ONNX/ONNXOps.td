@@ -84,7 +84,7 @@ def ONNX_ReshapeOp : ONNX_Op<"Reshape", (ins ONNX_Tensor:$data, ONNX_Tensor:$sha
   "the same elements in another shape; 0 copies a dimension, -1 is inferred", ElementOfFirst, [Pure]>;
 def ONNX_TransposeOp : ONNX_Unary<"Transpose", "permuted dimensions; reversed when `perm` is absent", ElementOfFirst,
   (ins OptionalAttr<DenseI64ArrayAttr>:$perm)>;
-def ONNX_FlattenOp : ONNX_Unary<"Flatten", "dimensions before `axis` as one, the rest as the other", ElementOfFirst,
+def ONNX_FlattenOp : ONNX_Unary<"Flatten", "a matrix: dimensions before `axis`, and from it on", ElementOfFirst,
   (ins DefaultValuedAttr<I64Attr, "1">:$axis)>;
 def ONNX_SqueezeOp : ONNX_Op<"Squeeze", (ins ONNX_Tensor:$data, ONNX_OptTensor:$axes), (ins), One,
   "dimensions of size one removed", ElementOfFirst, [Pure]>;

@@ -41,13 +41,31 @@ def KVCache_CompressOp : KVCache_Op<"compress", [Pure]> {
   let results = (outs KVCache_LayerType:$result);
 }
 
-def KVCache_CompactOp : KVCache_Op<"compact", [Pure]> {
-  let summary = "the state with every capped head of one sequence cut to its cap and gathered into its first pages";
+def KVCache_ChooseOp : KVCache_Op<"choose", [Pure]> {
+  let summary = "which slots of one sequence stay when its capped heads are compacted";
   let description = [{
-    Keeps the `cap` slots of greatest key (ties: the newer), ordered by position, in slots 0, 1, …; sets `count`,
-    clears `victim`, rebuilds content fields.
+    `kept[h]` (i32 [KV heads]) is the number of slots that head h keeps, or -1 when it is left alone: no cap, or neither
+    over it nor with a hole. `order[h, j]` (i32 [KV heads, widest cap]) is the slot of the j-th kept key by position. The
+    `cap` slots of greatest key stay, ties the newer.
   }];
   let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$sequences);
+  let results = (outs KVCache_Rows:$order, KVCache_Rows:$kept, KVCache_Rows:$keys);
+}
+
+def KVCache_GatherOp : KVCache_Op<"gather", [Pure]> {
+  let summary = "copies of the chosen slots: keys, values, positions, then the slot fields";
+  let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$sequences, KVCache_Rows:$order, KVCache_Rows:$kept);
+  let results = (outs Variadic<KVCache_Rows>:$slots);
+}
+
+def KVCache_PlaceOp : KVCache_Op<"place", [Pure]> {
+  let summary = "the state with gathered slots in the first slots of their heads";
+  let description = [{
+    Writes what `kvcache.gather` copied into slots 0, 1, … of every head with kept >= 0, frees the rest, sets `count`, clears
+    `victim`, and rebuilds the content fields of these pages.
+  }];
+  let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$sequences, KVCache_Rows:$kept,
+                       Variadic<KVCache_Rows>:$slots);
   let results = (outs KVCache_LayerType:$result);
 }
 

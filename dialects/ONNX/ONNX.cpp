@@ -5,9 +5,33 @@
 #include "mlir/IR/DialectImplementation.h"
 #include "mlir/IR/OpImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/Format.h"
 
 using namespace mlir;
 using namespace sparse::onnx;
+
+/// `[a, b, …]`, each f32 with the nine digits that tell it from every other.
+static void printExactFloats(AsmPrinter &printer, DenseF32ArrayAttr values) {
+  printer << "[";
+  llvm::interleaveComma(values.asArrayRef(), printer.getStream(),
+                        [&](float value) { printer.getStream() << llvm::format("%.9g", value); });
+  printer << "]";
+}
+
+static ParseResult parseExactFloats(AsmParser &parser, DenseF32ArrayAttr &values) {
+  SmallVector<float> parsed;
+  auto one = [&]() -> ParseResult {
+    double value;
+    if (parser.parseFloat(value))
+      return failure();
+    parsed.push_back(static_cast<float>(value));
+    return success();
+  };
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, one))
+    return failure();
+  values = DenseF32ArrayAttr::get(parser.getContext(), parsed);
+  return success();
+}
 
 #include "dialects/ONNX/ONNXDialect.cpp.inc"
 #include "dialects/ONNX/ONNXEnums.cpp.inc"
@@ -100,10 +124,11 @@ LogicalResult RotaryEmbeddingOp::verify() {
   auto type = dyn_cast<RankedTensorType>(getX().getType());
   if (!type)
     return success();
-  if (type.getRank() == 3 && getNumHeads() <= 0)
-    return emitOpError("needs num_heads for a 3-D input");
-  if (type.getRank() != 3 && type.getRank() != 4)
-    return emitOpError("takes a 3-D or 4-D input, not ") << type.getRank() << "-D";
+  // 2-D: rows of an entry, after `stateful`.
+  if (type.getRank() <= 3 && getNumHeads() <= 0)
+    return emitOpError("needs num_heads for an input without a head dimension");
+  if (type.getRank() < 2 || type.getRank() > 4)
+    return emitOpError("takes an input of 2 to 4 dimensions, not ") << type.getRank();
   return success();
 }
 

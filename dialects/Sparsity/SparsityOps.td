@@ -12,6 +12,26 @@ class Sparsity_Op<string mnemonic, list<Trait> traits = []> : Op<Sparsity_Dialec
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
+def Sparsity_EmbedOp : Sparsity_Op<"embed", [Pure]> {
+  let summary = "rows of an embedding table that is packed like a linear layer's weight";
+  let description = [{
+    out[t, k] = table[id / panel, k, id % panel] in f32, so that a tied embedding has one copy of its bytes.
+    `table` is [ceil(V / panel), K, panel], `ids` i32 [T], `out` f32 [T, K].
+  }];
+  let arguments = (ins Sparsity_Tensor:$table, Sparsity_Tensor:$ids);
+  let results = (outs Sparsity_Tensor:$out);
+}
+
+def Sparsity_LinearOp : Sparsity_Op<"linear", [Pure]> {
+  let summary = "a dense linear layer over packed weights";
+  let description = [{
+    out[t, n] = sum over k of x[t, k] * weight[n / panel, k, n % panel], added in ascending k, in f32. `weight` is
+    [N / panel, K, panel] of f32 or bf16, `x` f32 [T, K].
+  }];
+  let arguments = (ins Sparsity_Tensor:$x, Sparsity_Tensor:$weight);
+  let results = (outs Sparsity_Tensor:$out);
+}
+
 def Sparsity_ScoreOp : Sparsity_Op<"score", [Pure]> {
   let summary = "the score of every page for every row and selecting head";
   let description = [{

@@ -36,7 +36,7 @@ public:
 
   LogicalResult run() {
     // All matches come before all rewrites: the evaluation knows the old function only.
-    SmallVector<Canonical> found;
+    std::vector<Canonical> found;
     for (Operation &op : func.getOps()) {
       std::optional<AttentionParts> parts;
       if (isa<onnx::SoftmaxOp>(op))

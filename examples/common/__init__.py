@@ -1,0 +1,1 @@
+"""What the example models share: one Llama builder, one module for each ONNX form of it."""

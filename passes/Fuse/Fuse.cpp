@@ -1,0 +1,171 @@
+//===-- Fuse.cpp - Kernel regions of an entry ---------------------------------------------------------------------===//
+#include "passes/Fuse/PackWeights.h"
+#include "passes/Passes.h"
+
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace sparse {
+#define GEN_PASS_DEF_FUSEPASS
+#include "passes/Passes.h.inc"
+} // namespace sparse
+
+using namespace mlir;
+using namespace sparse;
+
+namespace {
+
+/// Ops that become one kernel, in program order.
+struct Cluster {
+  StringRef name;
+  SmallVector<Operation *> ops;
+};
+
+bool isLeaf(Operation *op) { return isa<onnx::WeightOp, onnx::ConstantOp, onnx::NoValueOp>(op); }
+
+bool isElementwise(Operation *op) {
+  return isa<onnx::AddOp, onnx::SubOp, onnx::MulOp, onnx::DivOp, onnx::SwishOp, onnx::GeluOp, onnx::SigmoidOp,
+             onnx::TanhOp, onnx::ReluOp, onnx::NegOp, onnx::ExpOp>(op);
+}
+
+/// The name of the kernel that an op heads; it appears in plans and profiles.
+StringRef kernelName(Operation *op) {
+  if (isa<sparsity::LinearOp>(op))
+    return "linear";
+  if (isa<onnx::RMSNormalizationOp>(op))
+    return "norm";
+  if (isa<onnx::RotaryEmbeddingOp>(op))
+    return "rope";
+  if (isElementwise(op))
+    return "elementwise";
+  return op->getName().stripDialect();
+}
+
+class Fuse : public sparse::impl::FusePassBase<Fuse> {
+public:
+  using FusePassBase::FusePassBase;
+
+  void runOnOperation() override {
+    MLIRContext *context = &getContext();
+    if (weightsType != "f32" && weightsType != "bf16") {
+      getOperation().emitError() << "weights-dtype is '" << weightsType.getValue() << "'; it must be f32 or bf16";
+      return signalPassFailure();
+    }
+    Type element = weightsType == "bf16" ? Type(BFloat16Type::get(context)) : Type(Float32Type::get(context));
+    WeightPacker packer(getOperation(), element, panel);
+    for (auto func : getOperation().getOps<func::FuncOp>()) {
+      if (failed(packLinears(func, packer)))
+        return signalPassFailure();
+      for (Cluster &cluster : findClusters(func))
+        outline(cluster);
+      for (Operation &op : llvm::make_early_inc_range(llvm::reverse(func.front().without_terminator())))
+        if (isLeaf(&op) && op.use_empty())
+          op.erase();
+    }
+    if (auto facts = getOperation()->getAttrOfType<DictionaryAttr>("sparsity.model")) {
+      NamedAttrList all(facts);
+      all.set("weights_dtype", StringAttr::get(context, weightsType));
+      getOperation()->setAttr("sparsity.model", all.getDictionary(context));
+    }
+  }
+
+private:
+  LogicalResult packLinears(func::FuncOp func, WeightPacker &packer);
+  std::vector<Cluster> findClusters(func::FuncOp func);
+  void outline(Cluster &cluster);
+};
+
+} // namespace
+
+/// MatMul with a weight and the embedding's Gather read packed weights.
+LogicalResult Fuse::packLinears(func::FuncOp func, WeightPacker &packer) {
+  SmallVector<Operation *> ops;
+  for (Operation &op : func.front())
+    if (isa<onnx::MatMulOp, onnx::GatherOp>(op))
+      ops.push_back(&op);
+  for (Operation *op : ops) {
+    OpBuilder b(op);
+    bool isEmbedding = isa<onnx::GatherOp>(op);
+    Value weight = op->getOperand(isEmbedding ? 0 : 1);
+    auto [symbol, type] = packer.pack(weight, /*transposed=*/isEmbedding);
+    if (!symbol)
+      return op->emitError() << "reads " << (isEmbedding ? "a table" : "a right operand")
+                             << " that is no 2-D weight; only products with weights are supported here";
+    Value packed = onnx::WeightOp::create(b, weight.getLoc(), type, symbol);
+    Operation *linear;
+    if (isEmbedding)
+      linear = sparsity::EmbedOp::create(b, op->getLoc(), op->getResult(0).getType(), packed, op->getOperand(1));
+    else
+      linear = sparsity::LinearOp::create(b, op->getLoc(), op->getResult(0).getType(), op->getOperand(0), packed);
+    linear->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+    op->replaceAllUsesWith(linear);
+    op->erase();
+  }
+  return success();
+}
+
+/// Elementwise ops join the kernel of the operand that is computed last, when that kernel is a linear layer (or
+/// elementwise itself) and nobody else reads the operand: then the kernel's only result is the op's.
+std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
+  std::vector<Cluster> clusters;
+  DenseMap<Operation *, unsigned> clusterOf;
+  for (Operation &op : func.front().without_terminator()) {
+    if (isLeaf(&op))
+      continue;
+    if (isElementwise(&op)) {
+      int64_t latest = -1;
+      Value joined;
+      for (Value operand : op.getOperands()) {
+        Operation *def = operand.getDefiningOp();
+        if (!def || isLeaf(def))
+          continue;
+        if (static_cast<int64_t>(clusterOf[def]) > latest) {
+          latest = clusterOf[def];
+          joined = operand;
+        }
+      }
+      if (joined && llvm::all_of(joined.getUsers(), [&](Operation *user) { return user == &op; }) &&
+          (clusters[latest].name == "linear" || clusters[latest].name == "elementwise")) {
+        clusters[latest].ops.push_back(&op);
+        clusterOf[&op] = latest;
+        continue;
+      }
+    }
+    clusterOf[&op] = clusters.size();
+    clusters.push_back({kernelName(&op), {&op}});
+  }
+  return clusters;
+}
+
+void Fuse::outline(Cluster &cluster) {
+  Operation *last = cluster.ops.back();
+  OpBuilder b(last);
+  SetVector<Value> inputs;
+  llvm::SmallPtrSet<Operation *, 8> inside(cluster.ops.begin(), cluster.ops.end());
+  SetVector<Operation *> constants; // small: copied into the kernel
+  for (Operation *op : cluster.ops)
+    for (Value operand : op->getOperands()) {
+      Operation *def = operand.getDefiningOp();
+      if (isa_and_nonnull<onnx::ConstantOp>(def))
+        constants.insert(def);
+      else if (!inside.contains(def) && !isa<NoneType>(operand.getType()))
+        inputs.insert(operand);
+    }
+  auto kernel = plan::KernelOp::create(b, last->getLoc(), last->getResultTypes(), b.getStringAttr(cluster.name),
+                                       inputs.getArrayRef(), b.getDenseI64ArrayAttr({}));
+  Block *block = b.createBlock(&kernel.getBody());
+  IRMapping map;
+  for (Value input : inputs)
+    map.map(input, block->addArgument(input.getType(), input.getLoc()));
+  for (Operation *op : constants)
+    b.clone(*op, map);
+  for (Operation *op : cluster.ops)
+    b.clone(*op, map);
+  SmallVector<Value> results;
+  for (Value result : last->getResults())
+    results.push_back(map.lookup(result));
+  plan::YieldOp::create(b, last->getLoc(), results);
+  last->replaceAllUsesWith(kernel);
+  for (Operation *op : llvm::reverse(cluster.ops))
+    op->erase();
+}

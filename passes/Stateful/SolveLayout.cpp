@@ -1,0 +1,97 @@
+//===-- SolveLayout.cpp - The cache layout of one layer -----------------------------------------------------------===//
+#include "passes/Stateful/SolveLayout.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace sparse;
+using namespace sparse::sparsity;
+
+/// Every policy must be able to govern the layer, alone and beside every other.
+static LogicalResult checkLegality(Operation *op, const LayerFacts &facts, ArrayRef<PolicyAttrInterface> policies) {
+  for (auto [index, policy] : llvm::enumerate(policies)) {
+    StringRef name = policy.getPolicySpec().name;
+    if (std::string reason = policy.whyNot(facts); !reason.empty())
+      return op->emitError() << "'" << name << "' can't govern layer " << facts.layer << ": " << reason;
+    for (PolicyAttrInterface other : policies.drop_front(index + 1)) {
+      std::string reason = policy.whyNotWith(other);
+      if (reason.empty())
+        reason = other.whyNotWith(policy);
+      if (!reason.empty())
+        return op->emitError() << "'" << name << "' and '" << other.getPolicySpec().name
+                               << "' can't govern layer " << facts.layer << " together: " << reason;
+    }
+  }
+  return success();
+}
+
+kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, SelectionPolicyInterface selection,
+                                        ArrayAttr kvPolicies) {
+  MLIRContext *context = op->getContext();
+  Builder b(context);
+  SmallVector<PolicyAttrInterface> policies;
+  if (selection)
+    policies.push_back(cast<PolicyAttrInterface>(Attribute(selection)));
+  if (kvPolicies)
+    for (Attribute policy : kvPolicies)
+      policies.push_back(cast<PolicyAttrInterface>(policy));
+
+  PolicyAttrInterface chosenBy;
+  for (PolicyAttrInterface policy : policies) {
+    int64_t page = policy.getPageConstraint();
+    if (page == 0)
+      continue;
+    if (chosenBy && page != facts.page) {
+      op->emitError() << "'" << chosenBy.getPolicySpec().name << "' needs pages of " << facts.page << " slots and '"
+                      << policy.getPolicySpec().name << "' pages of " << page << " in layer " << facts.layer;
+      return {};
+    }
+    chosenBy = policy;
+    facts.page = page;
+  }
+  if (failed(checkLegality(op, facts, policies)))
+    return {};
+
+  SmallVector<Attribute> fields, attributes;
+  SmallVector<int64_t> caps(facts.kvHeads, -1);
+  auto prefillCap = kvcache::PrefillCap::None;
+  for (PolicyAttrInterface policy : policies) {
+    attributes.push_back(policy);
+    SmallVector<Attribute> own;
+    policy.getFields(facts, own);
+    for (Attribute field : own)
+      if (!llvm::is_contained(fields, field))
+        fields.push_back(field);
+    auto kv = dyn_cast<KVPolicyInterface>(Attribute(policy));
+    if (!kv)
+      continue;
+    if (prefillCap != kvcache::PrefillCap::None && prefillCap != kv.getPrefillCap()) {
+      op->emitError() << "'" << policy.getPolicySpec().name << "' compacts layer " << facts.layer << " after each "
+                      << kvcache::stringifyPrefillCap(kv.getPrefillCap()) << " of a prompt, another policy after each "
+                      << kvcache::stringifyPrefillCap(prefillCap) << "; one layer can't do both";
+      return {};
+    }
+    prefillCap = kv.getPrefillCap();
+    for (int64_t head = 0; head < facts.kvHeads; ++head)
+      if (kv.getHeads().empty() || llvm::is_contained(kv.getHeads(), head))
+        caps[head] = kv.getCap();
+  }
+
+  // A head whose cap holds within a prompt needs room for its cap, the slot that the next victim leaves, and one chunk.
+  bool bounded = prefillCap == kvcache::PrefillCap::Chunk && !llvm::is_contained(caps, -1);
+  int64_t slots = facts.maxContext;
+  if (bounded)
+    slots = std::min(slots, *llvm::max_element(caps) + 1 + facts.prefillChunk);
+  bool slotted = prefillCap != kvcache::PrefillCap::None;
+  if (slotted) // an extent may pass the context by the hole of the last victim
+    slots += 1;
+  auto build = [&](auto fn) {
+    return fn(facts.kvHeads, facts.keyDim, facts.valueDim, facts.page, facts.type, slotted,
+              static_cast<int64_t>(llvm::divideCeil(slots, facts.page)), b.getDenseI64ArrayAttr(caps), prefillCap,
+              b.getArrayAttr(fields), b.getArrayAttr(attributes));
+  };
+  auto emit = [&] { return op->emitError(); };
+  if (failed(build([&](auto... args) { return kvcache::LayoutAttr::verify(emit, args...); })))
+    return {};
+  return build([&](auto... args) { return kvcache::LayoutAttr::get(context, args...); });
+}

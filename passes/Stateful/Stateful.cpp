@@ -1,0 +1,381 @@
+//===-- Stateful.cpp - Entries with cache state from the one graph ------------------------------------------------===//
+#include "passes/Passes.h"
+#include "passes/Stateful/SolveLayout.h"
+
+#include "mlir/IR/IRMapping.h"
+
+#include <cmath>
+
+namespace sparse {
+#define GEN_PASS_DEF_STATEFULPASS
+#include "passes/Passes.h.inc"
+} // namespace sparse
+
+using namespace mlir;
+using namespace sparse;
+
+namespace {
+
+/// One attention of the model with its solved cache layout.
+struct Layer {
+  onnx::AttentionOp op;
+  kvcache::LayerType type;
+  sparsity::SelectionPolicyInterface selection;
+  bool needsMass = false;
+};
+
+struct Model {
+  func::FuncOp main;
+  SmallVector<Layer> layers;
+  Value logits;
+  Value hidden;  // operand of the row-wise tail (final norm and head)
+  int64_t maxContext = 0;
+};
+
+/// The arguments that every entry over rows has, in order (docs/architecture.md §3).
+struct Rows {
+  Value ids, positions, sequences, active, status;
+};
+
+int64_t widthOf(Value value) { return cast<RankedTensorType>(value.getType()).getShape().back(); }
+
+/// The value from which only row-wise ops lead to the logits: whatever has one activation operand belongs to the tail.
+Value findHidden(Value logits) {
+  Value value = logits;
+  while (Operation *op = value.getDefiningOp()) {
+    if (!isa<onnx::ONNXDialect>(op->getDialect()) || isa<onnx::AttentionOp, onnx::RotaryEmbeddingOp, onnx::GatherOp>(op))
+      break;
+    SmallVector<Value> activations;
+    for (Value operand : op->getOperands())
+      if (operand.getDefiningOp() == nullptr ||
+          !isa<onnx::WeightOp, onnx::ConstantOp, onnx::NoValueOp>(operand.getDefiningOp()))
+        activations.push_back(operand);
+    if (activations.size() != 1)
+      break;
+    value = activations.front();
+  }
+  return value;
+}
+
+/// Builds one entry from the model's ops.
+class EntryBuilder {
+public:
+  EntryBuilder(Model &model, OpBuilder &builder) : model(model), b(builder) {}
+
+  func::FuncOp buildRows(StringRef name, StringRef kind, int64_t rows, bool prefill);
+  func::FuncOp buildLogits(int64_t rows);
+  func::FuncOp buildMaintain(StringRef name, bool compact);
+
+private:
+  func::FuncOp begin(StringRef name, StringRef kind, int64_t rows, TypeRange inputs, ArrayRef<StringRef> names,
+                     TypeRange results);
+  Value clone(Operation *op);
+  LogicalResult attention(Layer &layer, unsigned index, bool prefill);
+  RankedTensorType rowsType(int64_t width) { return RankedTensorType::get({rows, width}, b.getF32Type()); }
+  RankedTensorType indexType(int64_t n) { return RankedTensorType::get({n}, b.getI32Type()); }
+
+  Model &model;
+  OpBuilder &b;
+  IRMapping map;
+  int64_t rows = 0;
+  Rows in;
+  SmallVector<Value> states;
+};
+
+} // namespace
+
+func::FuncOp EntryBuilder::begin(StringRef name, StringRef kind, int64_t count, TypeRange inputs,
+                                 ArrayRef<StringRef> names, TypeRange results) {
+  rows = count;
+  auto func = func::FuncOp::create(b, model.main.getLoc(), name, b.getFunctionType(inputs, results));
+  func->setAttr("plan.kind", b.getStringAttr(kind));
+  func->setAttr("plan.rows", b.getI64IntegerAttr(count));
+  Block *entry = func.addEntryBlock();
+  for (auto [index, argName] : llvm::enumerate(names))
+    func.setArgAttr(index, "plan.name", b.getStringAttr(argName));
+  b.setInsertionPointToStart(entry);
+  return func;
+}
+
+/// A copy of a row-wise op: the same op on `[rows, width]`.
+Value EntryBuilder::clone(Operation *op) {
+  if (isa<onnx::WeightOp, onnx::ConstantOp, onnx::NoValueOp>(op)) {
+    b.clone(*op, map);
+    return {};
+  }
+  Operation *copy = b.clone(*op, map);
+  for (OpResult result : copy->getResults())
+    if (auto type = dyn_cast<RankedTensorType>(result.getType()))
+      result.setType(RankedTensorType::get({rows, type.getShape().back()}, type.getElementType()));
+  return {};
+}
+
+LogicalResult EntryBuilder::attention(Layer &layer, unsigned index, bool prefill) {
+  onnx::AttentionOp op = layer.op;
+  Location loc = op.getLoc();
+  kvcache::LayoutAttr layout = layer.type.getLayout();
+  int64_t heads = op.getQNumHeads();
+  auto unit = prefill ? b.getUnitAttr() : UnitAttr();
+  Value q = map.lookup(op.getQ());
+  auto append =
+      kvcache::AppendOp::create(b, loc, TypeRange{layer.type, in.status.getType()}, states[index],
+                                map.lookup(op.getK()), map.lookup(op.getV()), in.positions, in.sequences, in.active,
+                                in.status, unit);
+  states[index] = append.getResult();
+  in.status = append.getNewStatus();
+
+  Value indices, count;
+  if (layer.selection && !prefill) {
+    int64_t selecting = layer.selection.isPerQueryHead() ? heads : layout.getKvHeads();
+    int64_t budget = std::min(layer.selection.getPageBudget(), layout.getMaxPages());
+    auto scoresType = RankedTensorType::get({rows, selecting, layout.getMaxPages()}, b.getF32Type());
+    Value scores =
+        sparsity::ScoreOp::create(b, loc, scoresType, q, states[index], in.sequences, layer.selection);
+    auto select = sparsity::SelectOp::create(
+        b, loc,
+        TypeRange{RankedTensorType::get({rows, selecting, budget}, b.getI32Type()),
+                  RankedTensorType::get({rows, selecting}, b.getI32Type())},
+        scores, states[index], in.sequences, layer.selection);
+    indices = select.getIndices();
+    count = select.getCount();
+  }
+
+  double scale = op.getScale() ? op.getScale()->convertToDouble() : 1.0 / std::sqrt(double(layout.getKeyDim()));
+  auto scaleAttr = b.getF32FloatAttr(scale);
+  auto softcap = b.getF32FloatAttr(op.getSoftcap().convertToDouble());
+  auto window = b.getI64IntegerAttr(op.getLeftWindowSize());
+  auto attend = sparsity::AttendOp::create(b, loc,
+                                           TypeRange{rowsType(heads * layout.getValueDim()), rowsType(heads)}, q,
+                                           states[index], in.positions, in.sequences, indices, count, scaleAttr,
+                                           softcap, window, unit);
+  map.map(op.getY(), attend.getOut());
+
+  SmallVector<Value> mass;
+  if (layer.needsMass) {
+    auto massType = RankedTensorType::get({prefill ? 1 : rows, layout.getKvHeads(), layout.getMaxSlots()},
+                                          b.getF32Type());
+    mass.push_back(sparsity::MassOp::create(b, loc, massType, q, attend.getLse(), states[index], in.positions,
+                                            in.sequences, in.active, indices, count, scaleAttr, softcap, window, unit));
+  }
+  if (!mass.empty() || (layout.isCapped() && !prefill))
+    states[index] = kvcache::CompressOp::create(b, loc, layer.type, states[index], mass, in.positions, in.sequences,
+                                                in.active, unit);
+  return success();
+}
+
+func::FuncOp EntryBuilder::buildRows(StringRef name, StringRef kind, int64_t count, bool prefill) {
+  SmallVector<Type> inputs{indexType(count), indexType(count), indexType(count), indexType(count), indexType(1)};
+  SmallVector<Type> results;
+  Value output = prefill ? model.hidden : model.logits;
+  results.push_back(RankedTensorType::get({count, widthOf(output)}, b.getF32Type()));
+  for (Layer &layer : model.layers) {
+    inputs.push_back(layer.type);
+    results.push_back(layer.type);
+  }
+  results.push_back(indexType(1));
+  auto func = begin(name, kind, count, inputs, {"ids", "positions", "sequences", "active", "status"}, results);
+  func.setResultAttr(0, "plan.name", b.getStringAttr(prefill ? "hidden" : "logits"));
+  in = {func.getArgument(0), func.getArgument(1), func.getArgument(2), func.getArgument(3), func.getArgument(4)};
+  states.assign(func.getArguments().begin() + 5, func.getArguments().end());
+  map.map(model.main.getArgument(0), in.ids);
+  map.map(model.main.getArgument(1), in.positions);
+
+  unsigned layer = 0;
+  for (Operation &op : model.main.front().without_terminator()) {
+    if (isa<onnx::AttentionOp>(op)) {
+      if (failed(attention(model.layers[layer], layer, prefill)))
+        return {};
+      ++layer;
+    } else {
+      clone(&op);
+    }
+  }
+  SmallVector<Value> values{map.lookup(output)};
+  llvm::append_range(values, states);
+  values.push_back(in.status);
+  func::ReturnOp::create(b, func.getLoc(), values);
+  return func;
+}
+
+func::FuncOp EntryBuilder::buildLogits(int64_t count) {
+  rows = count;
+  auto func = begin("logits", "logits", count, TypeRange{rowsType(widthOf(model.hidden))}, {"hidden"},
+                    TypeRange{rowsType(widthOf(model.logits))});
+  func.setResultAttr(0, "plan.name", b.getStringAttr("logits"));
+  map.map(model.hidden, func.getArgument(0));
+  // The tail, and what feeds it besides the hidden rows: weights and constants.
+  SetVector<Operation *> tail;
+  SmallVector<Value> work{model.logits};
+  while (!work.empty()) {
+    Value value = work.pop_back_val();
+    Operation *op = value.getDefiningOp();
+    if (value == model.hidden || !op || !tail.insert(op))
+      continue;
+    llvm::append_range(work, op->getOperands());
+  }
+  for (Operation &op : model.main.front().without_terminator())
+    if (tail.contains(&op))
+      clone(&op);
+  func::ReturnOp::create(b, func.getLoc(), map.lookup(model.logits));
+  return func;
+}
+
+func::FuncOp EntryBuilder::buildMaintain(StringRef name, bool compact) {
+  SmallVector<Type> inputs{indexType(1)}, results;
+  for (Layer &layer : model.layers) {
+    inputs.push_back(layer.type);
+    results.push_back(layer.type);
+  }
+  auto func = begin(name, name, 1, inputs, {"sequences"}, results);
+  Value sequences = func.getArgument(0);
+  states.assign(func.getArguments().begin() + 1, func.getArguments().end());
+  for (auto [layer, state] : llvm::zip(model.layers, states)) {
+    kvcache::LayoutAttr layout = layer.type.getLayout();
+    Location loc = layer.op.getLoc();
+    bool content = llvm::any_of(layout.getFields().getAsRange<kvcache::FieldAttr>(),
+                                [](kvcache::FieldAttr field) { return field.getContent(); });
+    if (!compact) {
+      if (content)
+        state = kvcache::RebuildOp::create(b, loc, layer.type, state, sequences);
+      continue;
+    }
+    if (!layout.isCapped())
+      continue;
+    int64_t heads = layout.getKvHeads(), cap = *llvm::max_element(layout.getCaps().asArrayRef());
+    auto slotsType = [&](ArrayRef<int64_t> shape, Type type) {
+      SmallVector<int64_t> all{heads, cap};
+      llvm::append_range(all, shape);
+      return RankedTensorType::get(all, type);
+    };
+    auto choose = kvcache::ChooseOp::create(
+        b, loc,
+        TypeRange{slotsType({}, b.getI32Type()), indexType(heads),
+                  RankedTensorType::get({heads, layout.getMaxSlots()}, b.getI32Type())},
+        state, sequences);
+    SmallVector<Type> copies{slotsType({layout.getKeyDim()}, layout.getType()),
+                             slotsType({layout.getValueDim()}, layout.getType()), slotsType({}, b.getI32Type())};
+    for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>())
+      if (field.getScope() == kvcache::Scope::Slot)
+        copies.push_back(slotsType(field.getShape().asArrayRef(), field.getType()));
+    auto gather =
+        kvcache::GatherOp::create(b, loc, copies, state, sequences, choose.getOrder(), choose.getKept());
+    state = kvcache::PlaceOp::create(b, loc, layer.type, state, sequences, choose.getKept(), gather.getSlots());
+  }
+  func::ReturnOp::create(b, func.getLoc(), states);
+  return func;
+}
+
+namespace {
+
+class Stateful : public sparse::impl::StatefulPassBase<Stateful> {
+public:
+  using StatefulPassBase::StatefulPassBase;
+
+  void runOnOperation() override {
+    Model model;
+    if (failed(analyse(model)))
+      return signalPassFailure();
+    OpBuilder b(getOperation().getBodyRegion());
+    b.setInsertionPointAfter(model.main);
+    SmallVector<int64_t> sizes(buckets.begin(), buckets.end());
+    if (sizes.empty())
+      sizes = {1, 2, 4, 8};
+
+    auto build = [&](auto fn) {
+      OpBuilder::InsertionGuard guard(b);
+      EntryBuilder entry(model, b);
+      return fn(entry);
+    };
+    bool ok = build([&](EntryBuilder &e) { return bool(e.buildRows("prefill", "prefill", prefillChunk, true)); });
+    for (int64_t size : sizes)
+      ok &= build([&](EntryBuilder &e) {
+        return bool(e.buildRows(("decode_b" + Twine(size)).str(), "decode", size, false));
+      });
+    ok &= build([&](EntryBuilder &e) { return bool(e.buildLogits(logitsRows)); });
+    ok &= build([&](EntryBuilder &e) { return bool(e.buildMaintain("maintain_compact", true)); });
+    ok &= build([&](EntryBuilder &e) { return bool(e.buildMaintain("maintain_rebuild", false)); });
+    if (!ok)
+      return signalPassFailure();
+    recordFacts(model, b);
+    model.main.erase();
+  }
+
+private:
+  LogicalResult analyse(Model &model);
+  void recordFacts(Model &model, Builder &b);
+};
+
+} // namespace
+
+LogicalResult Stateful::analyse(Model &model) {
+  model.main = getOperation().lookupSymbol<func::FuncOp>("main");
+  if (!model.main)
+    return getOperation().emitError("has no @main to specialise; run 'raise' first");
+  auto ret = cast<func::ReturnOp>(model.main.front().getTerminator());
+  if (model.main.getNumArguments() < 2 || ret.getNumOperands() == 0)
+    return model.main.emitError("is not in canonical form: it takes ids and positions and returns logits");
+  model.logits = ret.getOperand(0);
+  model.hidden = findHidden(model.logits);
+
+  model.maxContext = maxContext;
+  model.main.walk([&](onnx::RotaryEmbeddingOp rope) {
+    int64_t table = cast<RankedTensorType>(rope.getCosCache().getType()).getDimSize(0);
+    if (maxContext == 0)
+      model.maxContext = model.maxContext == 0 ? table : std::min(model.maxContext, table);
+    else if (table < maxContext)
+      rope.emitWarning() << "has a table of " << table << " positions, fewer than the context of "
+                         << int64_t(maxContext);
+  });
+  if (model.maxContext == 0)
+    model.maxContext = 8192;
+
+  Type type = kvType == "bf16" ? Type(BFloat16Type::get(&getContext())) : Type(Float32Type::get(&getContext()));
+  if (kvType != "bf16" && kvType != "f32")
+    return getOperation().emitError() << "kv-dtype is '" << kvType.getValue() << "'; it must be f32 or bf16";
+  for (auto op : model.main.getOps<onnx::AttentionOp>()) {
+    Layer layer;
+    layer.op = op;
+    int64_t index = model.layers.size();
+    sparsity::LayerFacts facts;
+    facts.layer = index;
+    facts.heads = op.getQNumHeads();
+    facts.kvHeads = op.getKvNumHeads();
+    facts.keyDim = widthOf(op.getK()) / facts.kvHeads;
+    facts.valueDim = widthOf(op.getV()) / facts.kvHeads;
+    facts.maxContext = model.maxContext;
+    facts.prefillChunk = prefillChunk;
+    facts.page = page;
+    facts.type = type;
+    layer.selection = op->getAttrOfType<sparsity::SelectionPolicyInterface>(sparsity::kSelectionAttr);
+    auto kv = op->getAttrOfType<ArrayAttr>(sparsity::kKVAttr);
+    kvcache::LayoutAttr layout = solveLayout(op, facts, layer.selection, kv);
+    if (!layout)
+      return failure();
+    layer.type = kvcache::LayerType::get(&getContext(), layout);
+    if (kv)
+      for (Attribute policy : kv)
+        layer.needsMass |= cast<sparsity::KVPolicyInterface>(policy).needsMass();
+    model.layers.push_back(layer);
+  }
+  if (model.layers.empty())
+    return model.main.emitError("has no onnx.Attention; nothing to keep a cache for");
+  return success();
+}
+
+/// Facts of the model that the artifact's manifest carries.
+void Stateful::recordFacts(Model &model, Builder &b) {
+  onnx::AttentionOp first = model.layers.front().op;
+  kvcache::LayoutAttr layout = model.layers.front().type.getLayout();
+  NamedAttrList facts;
+  auto set = [&](StringRef name, int64_t value) { facts.set(name, b.getI64IntegerAttr(value)); };
+  set("layers", model.layers.size());
+  set("hidden", widthOf(model.hidden));
+  set("vocab", widthOf(model.logits));
+  set("heads", first.getQNumHeads());
+  set("kv_heads", first.getKvNumHeads());
+  set("head_dim", layout.getKeyDim());
+  set("max_context", model.maxContext);
+  set("prefill_chunk", prefillChunk);
+  facts.set("kv_dtype", b.getStringAttr(kvType));
+  getOperation()->setAttr("sparsity.model", facts.getDictionary(&getContext()));
+}

@@ -1,0 +1,321 @@
+//===-- Attend.cpp - Attention over pages, and the mass that slots receive ----------------------------------------===//
+//
+// A task is one selecting head and a tile of rows. It walks the ascending list of pages (all pages of the head, or the
+// selected ones), takes the page as a tile, and folds it in by online softmax. The list alone decides what is computed in
+// which order: a selection that names every page gives the bits of the dense form.
+//
+//===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToLinalg/Lowering.h"
+
+using namespace sparse;
+using namespace sparse::lowering;
+
+using Iter = utils::IteratorType;
+
+namespace {
+
+/// Score of a slot that a row may not see. Finite, so that differences of scores are never NaN.
+constexpr double kHidden = -1e30;
+/// Anything below is a hidden slot.
+constexpr double kHiddenBelow = -5e29;
+
+RankedTensorType tensorType(Value value) { return cast<RankedTensorType>(value.getType()); }
+
+/// What attend and mass have in common: a tile of query rows of one selecting head against the pages of its cache.
+struct QueryTile {
+  Emitter &e;
+  LayerState &state;
+  int64_t rows, heads, groups; // rows of the tile; query heads in all; query heads of one selecting head
+  double scale, softcap;
+  int64_t window;
+  Value query, positions; // entry tensors
+  Value head, kvHead, sequence;
+
+  Value scaled;     // f32 [rows * groups, dk]
+  Value rowPositions; // i32 [rows]
+
+  int64_t dim() { return state.layout.getKeyDim(); }
+  int64_t page() { return state.layout.getPage(); }
+  int64_t queries() { return rows * groups; }
+
+  void load(Value firstRow);
+  Value physicalPage(Value logical);
+  Value keyPositions(Value logical, Value physical);
+  /// f32 [queries, page]: scores of the page's slots, kHidden where the row may not see the slot or is not active.
+  Value scores(Value logical, Value physical, Value rowActive);
+  Value valueTile(Value physical);
+};
+
+} // namespace
+
+void QueryTile::load(Value firstRow) {
+  OpBuilder &b = e.b;
+  Type f32 = b.getF32Type();
+  Value column = e.mul(head, e.index(groups * dim()));
+  Value raw = e.slice(query, {firstRow, column}, {rows, groups * dim()}, {rows, groups * dim()});
+  Value flat = e.generic(raw, e.empty({rows, groups * dim()}, f32), {e.map(2, {0, 1}), e.map(2, {0, 1})},
+                         {Iter::parallel, Iter::parallel}, [&](OpBuilder &ib, Location loc, ValueRange a) -> Value {
+                           Value factor = arith::ConstantOp::create(ib, loc, ib.getF32FloatAttr(scale));
+                           return arith::MulFOp::create(ib, loc, a[0], factor);
+                         });
+  Value expanded = tensor::ExpandShapeOp::create(b, e.loc, RankedTensorType::get({rows, groups, dim()}, f32), flat,
+                                                 ArrayRef<ReassociationIndices>{{0}, {1, 2}});
+  scaled = tensor::CollapseShapeOp::create(b, e.loc, RankedTensorType::get({queries(), dim()}, f32), expanded,
+                                           ArrayRef<ReassociationIndices>{{0, 1}, {2}});
+  rowPositions = e.slice(positions, {firstRow}, {rows}, {rows});
+}
+
+Value QueryTile::physicalPage(Value logical) { return e.toIndex(e.extract(state["table"], {sequence, kvHead, logical})); }
+
+/// i32 [page]: positions of the page's slots, -1 for free ones.
+Value QueryTile::keyPositions(Value logical, Value) {
+  Value firstSlot = e.mul(logical, e.index(page()));
+  if (state.layout.getSlotted())
+    return e.slice(state["position"], {sequence, kvHead, firstSlot}, {1, 1, page()}, {page()});
+  return e.generic({}, e.empty({page()}, e.b.getI32Type()), {e.map(1, {0})}, {Iter::parallel},
+                   [&](OpBuilder &b, Location loc, ValueRange) -> Value {
+                     Emitter in(b, loc);
+                     return in.toI32(in.add(firstSlot, linalg::IndexOp::create(b, loc, 0)));
+                   });
+}
+
+Value QueryTile::scores(Value logical, Value physical, Value rowActive) {
+  OpBuilder &b = e.b;
+  Type f32 = b.getF32Type();
+  Value keys = e.slice(state["key"], {physical, b.getIndexAttr(0), b.getIndexAttr(0)}, {1, dim(), page()},
+                       {dim(), page()});
+  Value raw = e.generic({scaled, keys}, e.filled({queries(), page()}, e.f32(0)),
+                        {e.map(3, {0, 1}), e.map(3, {1, 2}), e.map(3, {0, 2})},
+                        {Iter::parallel, Iter::reduction, Iter::parallel},
+                        [](OpBuilder &ib, Location loc, ValueRange a) -> Value {
+                          Value product = arith::MulFOp::create(ib, loc, a[0], Emitter(ib, loc).toF32(a[1]));
+                          return arith::AddFOp::create(ib, loc, a[2], product);
+                        });
+  // Visible: a live slot, not in the future, within the model's window and the policies' view.
+  Value slots = keyPositions(logical, physical);
+  SmallVector<Value> inputs{rowPositions, slots};
+  SmallVector<AffineMap> maps{e.map(2, {0}), e.map(2, {1})};
+  if (rowActive) {
+    inputs.push_back(rowActive);
+    maps.push_back(e.map(2, {0}));
+  }
+  maps.push_back(e.map(2, {0, 1}));
+  Value bias = e.generic(inputs, e.empty({rows, page()}, f32), maps, {Iter::parallel, Iter::parallel},
+                         [&](OpBuilder &ib, Location loc, ValueRange a) -> Value {
+                           Emitter in(ib, loc);
+                           Value visible = in.both(in.cmp(arith::CmpIPredicate::sge, a[1], in.i32(0)),
+                                                   in.cmp(arith::CmpIPredicate::sle, a[1], a[0]));
+                           if (window >= 0)
+                             visible = in.both(visible, in.cmp(arith::CmpIPredicate::sle, in.sub(a[0], a[1]),
+                                                               in.i32(window)));
+                           if (rowActive)
+                             visible = in.both(visible, in.cmp(arith::CmpIPredicate::ne, a[2], in.i32(0)));
+                           if (Value policy = isVisible(in, state.layout, kvHead, a[0], a[1]))
+                             visible = in.both(visible, policy);
+                           return in.select(visible, in.f32(0), in.f32(kHidden));
+                         });
+  Value cube = tensor::ExpandShapeOp::create(b, e.loc, RankedTensorType::get({rows, groups, page()}, f32), raw,
+                                             ArrayRef<ReassociationIndices>{{0, 1}, {2}});
+  Value masked = e.generic({cube, bias}, e.empty({rows, groups, page()}, f32),
+                           {e.map(3, {0, 1, 2}), e.map(3, {0, 2}), e.map(3, {0, 1, 2})},
+                           {Iter::parallel, Iter::parallel, Iter::parallel},
+                           [&](OpBuilder &ib, Location loc, ValueRange a) -> Value {
+                             Emitter in(ib, loc);
+                             Value score = a[0];
+                             if (softcap != 0) {
+                               Value ratio = arith::DivFOp::create(ib, loc, score, in.f32(softcap));
+                               score = arith::MulFOp::create(ib, loc, math::TanhOp::create(ib, loc, ratio),
+                                                             in.f32(softcap));
+                             }
+                             Value hidden = arith::CmpFOp::create(ib, loc, arith::CmpFPredicate::OLT, a[1],
+                                                                  in.f32(kHiddenBelow));
+                             return in.select(hidden, in.f32(kHidden), score);
+                           });
+  return tensor::CollapseShapeOp::create(b, e.loc, RankedTensorType::get({queries(), page()}, f32), masked,
+                                         ArrayRef<ReassociationIndices>{{0, 1}, {2}});
+}
+
+Value QueryTile::valueTile(Value physical) {
+  int64_t width = state.layout.getValueDim();
+  return e.slice(state["value"], {physical, e.b.getIndexAttr(0), e.b.getIndexAttr(0)}, {1, page(), width},
+                 {page(), width});
+}
+
+/// exp(score - reference) of a tile [n, m] with one reference per row; 0 for hidden scores.
+static Value weights(Emitter &e, Value scores, Value reference) {
+  RankedTensorType type = tensorType(scores);
+  return e.generic({scores, reference}, e.empty(type.getShape(), type.getElementType()),
+                   {e.map(2, {0, 1}), e.map(2, {0}), e.map(2, {0, 1})}, {Iter::parallel, Iter::parallel},
+                   [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                     Emitter in(b, loc);
+                     Value exp = math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, a[0], a[1]));
+                     Value hidden =
+                         arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, a[0], in.f32(kHiddenBelow));
+                     return in.select(hidden, in.f32(0), exp);
+                   });
+}
+
+/// The pages a task visits: how many, and the i-th. Dense: all in use, for an ordered cache no further than the last
+/// position of the tile.
+static Value pageCount(QueryTile &t, Value row, Value selecting, Value count) {
+  Emitter &e = t.e;
+  if (count)
+    return e.toIndex(e.extract(count, {row, selecting}));
+  Value extent = e.toIndex(e.extract(t.state["count"], {t.sequence, t.kvHead}));
+  Value pages = e.ceilDiv(extent, t.page());
+  if (t.state.layout.getSlotted())
+    return pages;
+  Value last = e.toIndex(e.extract(t.positions, e.add(row, e.index(t.rows - 1))));
+  return e.min(pages, e.add(e.div(last, t.page()), e.index(1)));
+}
+
+static Value pageAt(QueryTile &t, Value row, Value selecting, Value indices, Value i) {
+  return indices ? t.e.toIndex(t.e.extract(indices, {row, selecting, i})) : i;
+}
+
+/// Rows of one task: the lowering config's, in prefill only; decode rows belong to different sequences.
+static int64_t tileRows(KernelContext &k, bool prefill, int64_t rows) {
+  int64_t tile = prefill && !k.tiles.empty() ? k.tiles[0] : 1;
+  return rows % tile == 0 ? tile : 1;
+}
+
+void sparse::lowering::lowerAttend(Emitter &e, KernelContext &k, sparsity::AttendOp op) {
+  LayerState state = k.layer(op.getState());
+  kvcache::LayoutAttr layout = state.layout;
+  Value query = k[op.getQuery()], positions = k[op.getPositions()], sequences = k[op.getSequences()];
+  Value indices = op.getIndices() ? k[op.getIndices()] : Value(), count = op.getCount() ? k[op.getCount()] : Value();
+  int64_t total = tensorType(query).getDimSize(0), heads = tensorType(query).getDimSize(1) / layout.getKeyDim();
+  int64_t selecting = indices ? tensorType(indices).getDimSize(1) : layout.getKvHeads();
+  int64_t rows = tileRows(k, op.getPrefill(), total), width = layout.getValueDim();
+  Type f32 = e.b.getF32Type();
+
+  SmallVector<Value> outputs{e.empty({total, heads * width}, f32), e.empty({total, heads}, f32)};
+  SmallVector<Value> results = e.parallel(
+      {total / rows, selecting}, outputs, [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
+        Value row = e.mul(ivs[0], e.index(rows));
+        QueryTile t{e, state, rows, heads, heads / selecting, op.getScale().convertToDouble(),
+                    op.getSoftcap().convertToDouble(), int64_t(op.getWindow()), query, positions, ivs[1],
+                    e.div(ivs[1], selecting / layout.getKvHeads()),
+                    e.toIndex(e.extract(sequences, row)), {}, {}};
+        t.load(row);
+        int64_t n = t.queries();
+        SmallVector<Value> init{e.filled({n}, e.f32(kHidden)), e.filled({n}, e.f32(0)),
+                                e.filled({n, width}, e.f32(0))};
+        Value pages = pageCount(t, row, ivs[1], count);
+        SmallVector<Value> folded = e.loop(e.index(0), pages, init, [&](Value i, ValueRange carried) {
+          Value physical, logical = pageAt(t, row, ivs[1], indices, i);
+          physical = t.physicalPage(logical);
+          Value scores = t.scores(logical, physical, {});
+          AffineMap all = e.map(2, {0, 1}), byRow = e.map(2, {0});
+          Value top = e.generic(scores, carried[0], {all, byRow}, {Iter::parallel, Iter::reduction},
+                                [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                  return arith::MaximumFOp::create(b, loc, a[1], a[0]);
+                                });
+          Value correction = e.generic({carried[0], top}, e.empty({n}, f32), {e.map(1, {0}), e.map(1, {0}), e.map(1, {0})},
+                                       {Iter::parallel}, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                         return math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, a[0], a[1]));
+                                       });
+          Value p = weights(e, scores, top);
+          Value scaledSum = e.generic({carried[1], correction}, e.empty({n}, f32),
+                                      {e.map(1, {0}), e.map(1, {0}), e.map(1, {0})}, {Iter::parallel},
+                                      [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                        return arith::MulFOp::create(b, loc, a[0], a[1]);
+                                      });
+          Value sum = e.generic(p, scaledSum, {all, byRow}, {Iter::parallel, Iter::reduction},
+                                [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                  return arith::AddFOp::create(b, loc, a[1], a[0]);
+                                });
+          Value scaledOut = e.generic({carried[2], correction}, e.empty({n, width}, f32), {all, byRow, all},
+                                      {Iter::parallel, Iter::parallel},
+                                      [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                        return arith::MulFOp::create(b, loc, a[0], a[1]);
+                                      });
+          Value out = e.generic({p, t.valueTile(physical)}, scaledOut,
+                                {e.map(3, {0, 1}), e.map(3, {1, 2}), e.map(3, {0, 2})},
+                                {Iter::parallel, Iter::reduction, Iter::parallel},
+                                [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                  Value product = arith::MulFOp::create(b, loc, a[0], Emitter(b, loc).toF32(a[1]));
+                                  return arith::AddFOp::create(b, loc, a[2], product);
+                                });
+          return SmallVector<Value>{top, sum, out};
+        });
+        Value normal = e.generic({folded[2], folded[1]}, e.empty({n, width}, f32),
+                                 {e.map(2, {0, 1}), e.map(2, {0}), e.map(2, {0, 1})}, {Iter::parallel, Iter::parallel},
+                                 [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                   return arith::DivFOp::create(b, loc, a[0], a[1]);
+                                 });
+        Value lse = e.generic({folded[0], folded[1]}, e.empty({n}, f32),
+                              {e.map(1, {0}), e.map(1, {0}), e.map(1, {0})}, {Iter::parallel},
+                              [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                return arith::AddFOp::create(b, loc, a[0], math::LogOp::create(b, loc, a[1]));
+                              });
+        int64_t g = t.groups;
+        Value cube = tensor::ExpandShapeOp::create(e.b, e.loc, RankedTensorType::get({rows, g, width}, f32), normal,
+                                                   ArrayRef<ReassociationIndices>{{0, 1}, {2}});
+        Value flat = tensor::CollapseShapeOp::create(e.b, e.loc, RankedTensorType::get({rows, g * width}, f32), cube,
+                                                     ArrayRef<ReassociationIndices>{{0}, {1, 2}});
+        Value lse2 = tensor::ExpandShapeOp::create(e.b, e.loc, RankedTensorType::get({rows, g}, f32), lse,
+                                                   ArrayRef<ReassociationIndices>{{0, 1}});
+        return {{flat, {row, e.mul(ivs[1], e.index(g * width))}, {rows, g * width}},
+                {lse2, {row, e.mul(ivs[1], e.index(g))}, {rows, g}}};
+      });
+  k.set(op.getOut(), results[0]);
+  k.set(op.getLse(), results[1]);
+}
+
+void sparse::lowering::lowerMass(Emitter &e, KernelContext &k, sparsity::MassOp op) {
+  LayerState state = k.layer(op.getState());
+  kvcache::LayoutAttr layout = state.layout;
+  Value query = k[op.getQuery()], lse = k[op.getLse()], positions = k[op.getPositions()];
+  Value sequences = k[op.getSequences()], active = k[op.getActive()];
+  Value indices = op.getIndices() ? k[op.getIndices()] : Value(), count = op.getCount() ? k[op.getCount()] : Value();
+  int64_t total = tensorType(query).getDimSize(0), heads = tensorType(query).getDimSize(1) / layout.getKeyDim();
+  int64_t kvHeads = layout.getKvHeads(), slots = layout.getMaxSlots(), page = layout.getPage();
+  int64_t selecting = indices ? tensorType(indices).getDimSize(1) : kvHeads, perHead = selecting / kvHeads;
+  int64_t rows = tileRows(k, op.getPrefill(), total), batch = op.getPrefill() ? 1 : total;
+  Type f32 = e.b.getF32Type();
+
+  SmallVector<Value> results = e.parallel(
+      {batch, kvHeads}, e.empty({batch, kvHeads, slots}, f32), [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
+        Value mass = e.filled({slots}, e.f32(0));
+        Value firstTile = op.getPrefill() ? e.index(0) : ivs[0];
+        Value lastTile = op.getPrefill() ? e.index(total / rows) : e.add(ivs[0], e.index(1));
+        mass = e.loop(firstTile, lastTile, mass, [&](Value tile, ValueRange outer) {
+          return e.loop(perHead, outer, [&](Value sub, ValueRange perHeadCarried) {
+            Value row = e.mul(tile, e.index(rows)), selector = e.add(e.mul(ivs[1], e.index(perHead)), sub);
+            QueryTile t{e, state, rows, heads, heads / selecting, op.getScale().convertToDouble(),
+                        op.getSoftcap().convertToDouble(), int64_t(op.getWindow()), query, positions, selector, ivs[1],
+                        e.toIndex(e.extract(sequences, row)), {}, {}};
+            t.load(row);
+            int64_t g = t.groups;
+            Value rowActive = e.slice(active, {row}, {rows}, {rows});
+            Value lseTile = e.slice(lse, {row, e.mul(selector, e.index(g))}, {rows, g}, {rows, g});
+            Value copied = e.generic(lseTile, e.empty({rows, g}, f32), {e.map(2, {0, 1}), e.map(2, {0, 1})},
+                                     {Iter::parallel, Iter::parallel},
+                                     [](OpBuilder &, Location, ValueRange a) -> Value { return a[0]; });
+            Value reference = tensor::CollapseShapeOp::create(e.b, e.loc, RankedTensorType::get({rows * g}, f32),
+                                                              copied, ArrayRef<ReassociationIndices>{{0, 1}});
+            Value pages = pageCount(t, row, selector, count);
+            return e.loop(e.index(0), pages, perHeadCarried, [&](Value i, ValueRange carried) {
+              Value logical = pageAt(t, row, selector, indices, i);
+              Value physical = t.physicalPage(logical);
+              Value p = weights(e, t.scores(logical, physical, rowActive), reference);
+              Value columns = e.generic(p, e.filled({page}, e.f32(0)), {e.map(2, {0, 1}), e.map(2, {1})},
+                                        {Iter::reduction, Iter::parallel},
+                                        [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                          return arith::AddFOp::create(b, loc, a[1], a[0]);
+                                        });
+              // Scalars: the carried tensor is read and written in one place.
+              Value firstSlot = e.mul(logical, e.index(page));
+              return e.loop(page, carried, [&](Value lane, ValueRange inner) {
+                Value slot = e.add(firstSlot, lane);
+                Value sum = arith::AddFOp::create(e.b, e.loc, e.extract(inner[0], slot), e.extract(columns, lane));
+                return SmallVector<Value>{e.insert(sum, inner[0], slot)};
+              });
+            });
+          });
+        })[0];
+        return {{mass, {ivs[0], ivs[1], e.b.getIndexAttr(0)}, {1, 1, slots}}};
+      });
+  k.set(op.getMass(), results[0]);
+}

@@ -1,0 +1,300 @@
+//===-- CacheUpdate.cpp - Kernels that change the cache: append, compress, rebuild --------------------------------===//
+//
+// Loops over scalars: every read and write of a component goes through the one carried tensor, so that bufferization
+// stays in place. They touch a few hundred elements a step.
+//
+//===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToLinalg/Lowering.h"
+
+#include <limits>
+
+using namespace sparse;
+using namespace sparse::lowering;
+
+using Pred = arith::CmpIPredicate;
+
+static int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }
+
+Value sparse::lowering::isGoverned(Emitter &e, Value head, ArrayRef<int64_t> heads) {
+  Value any;
+  for (int64_t governed : heads) {
+    Value same = e.cmp(Pred::eq, head, e.index(governed));
+    any = any ? e.either(any, same) : same;
+  }
+  return any;
+}
+
+Value sparse::lowering::capOf(Emitter &e, kvcache::LayoutAttr layout, Value head) {
+  auto slots = [&](int64_t cap) { return cap > 0 ? cap : layout.getMaxSlots(); };
+  ArrayRef<int64_t> caps = layout.getCaps().asArrayRef();
+  Value cap = e.index(slots(caps[0]));
+  for (auto [index, other] : llvm::enumerate(caps.drop_front()))
+    if (other != caps[0])
+      cap = e.select(e.cmp(Pred::eq, head, e.index(index + 1)), e.index(slots(other)), cap);
+  return cap;
+}
+
+/// The KV policies of a layout.
+static SmallVector<sparsity::KVPolicyInterface> kvPolicies(kvcache::LayoutAttr layout) {
+  SmallVector<sparsity::KVPolicyInterface> policies;
+  for (Attribute policy : layout.getPolicies())
+    if (auto kv = dyn_cast<sparsity::KVPolicyInterface>(policy))
+      policies.push_back(kv);
+  return policies;
+}
+
+Value sparse::lowering::isVisible(Emitter &e, kvcache::LayoutAttr layout, Value head, Value queryPos, Value keyPos) {
+  Value visible;
+  for (sparsity::KVPolicyInterface policy : kvPolicies(layout)) {
+    Value own = policy.buildVisible(e.b, e.loc, queryPos, keyPos);
+    if (!own)
+      continue;
+    if (Value governed = isGoverned(e, head, policy.getHeads())) {
+      Value truth = arith::ConstantOp::create(e.b, e.loc, e.b.getBoolAttr(true));
+      own = e.select(governed, own, truth);
+    }
+    visible = visible ? e.both(visible, own) : own;
+  }
+  return visible;
+}
+
+Value sparse::lowering::evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot,
+                                    Value newest) {
+  Value position = e.extract(state["position"], {sequence, head, slot});
+  Value key = e.f32(std::numeric_limits<double>::infinity());
+  for (sparsity::KVPolicyInterface policy : kvPolicies(state.layout)) {
+    SmallVector<Value> fields;
+    for (StringRef field : policy.getSlotFields())
+      fields.push_back(e.extract(state[field], {sequence, head, slot}));
+    Value own = policy.buildKey(e.b, e.loc, position, newest, fields);
+    Value governed = isGoverned(e, head, policy.getHeads());
+    key = governed ? e.select(governed, own, key) : own;
+  }
+  return key;
+}
+
+void sparse::lowering::updateContent(Emitter &e, LayerState &state, Value sequence, Value head, Value slot,
+                                     Value physical, Value fresh) {
+  kvcache::LayoutAttr layout = state.layout;
+  Value page = e.div(slot, layout.getPage()), lane = e.rem(slot, layout.getPage());
+  for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>()) {
+    if (!field.getContent() || field.getScope() != kvcache::Scope::Page)
+      continue;
+    StringRef name = field.getName();
+    sparsity::PolicyAttrInterface owner;
+    for (Attribute attr : layout.getPolicies()) {
+      SmallVector<Attribute> own;
+      auto policy = cast<sparsity::PolicyAttrInterface>(attr);
+      sparsity::LayerFacts facts;
+      facts.kvHeads = layout.getKvHeads();
+      facts.keyDim = layout.getKeyDim();
+      facts.valueDim = layout.getValueDim();
+      facts.page = layout.getPage();
+      facts.type = layout.getType();
+      policy.getFields(facts, own);
+      if (llvm::is_contained(own, field))
+        owner = policy;
+    }
+    Value initial = arith::ConstantOp::create(e.b, e.loc, field.getInit());
+    state[name] = e.loop(layout.getKeyDim(), state[name], [&](Value channel, ValueRange carried) {
+      SmallVector<Value> at{sequence, head, page, channel};
+      Value old = e.select(fresh, initial, e.extract(carried[0], at));
+      Value key = e.extract(state["key"], {physical, channel, lane});
+      return SmallVector<Value>{e.insert(owner.buildFieldUpdate(e.b, e.loc, name, old, key), carried[0], at)};
+    })[0];
+  }
+}
+
+/// Sets the slot-scope fields of a slot to their initial values.
+static void resetSlot(Emitter &e, LayerState &state, Value sequence, Value head, Value slot) {
+  for (auto field : state.layout.getFields().getAsRange<kvcache::FieldAttr>())
+    if (field.getScope() == kvcache::Scope::Slot) {
+      Value initial = arith::ConstantOp::create(e.b, e.loc, field.getInit());
+      state[field.getName()] = e.insert(initial, state[field.getName()], {sequence, head, slot});
+    }
+}
+
+/// Runs `body` on a state carried through `for iv in [lower, upper)`, with `extra` values beside it.
+static SmallVector<Value> stateLoop(Emitter &e, LayerState &state, Value lower, Value upper, ValueRange extra,
+                                    function_ref<SmallVector<Value>(Value iv, ValueRange extra)> body) {
+  SmallVector<Value> init(state.values);
+  llvm::append_range(init, extra);
+  size_t n = state.values.size();
+  SmallVector<Value> results = e.loop(lower, upper, init, [&](Value iv, ValueRange carried) {
+    state.values.assign(carried.begin(), carried.begin() + n);
+    SmallVector<Value> next = body(iv, carried.drop_front(n));
+    SmallVector<Value> all(state.values);
+    llvm::append_range(all, next);
+    return all;
+  });
+  state.values.assign(results.begin(), results.begin() + n);
+  return SmallVector<Value>(results.begin() + n, results.end());
+}
+
+/// Runs `then` on the state where the condition holds.
+static SmallVector<Value> stateIf(Emitter &e, LayerState &state, Value condition, ValueRange extra,
+                                  function_ref<SmallVector<Value>()> then) {
+  SmallVector<Value> before(state.values);
+  llvm::append_range(before, extra);
+  size_t n = state.values.size();
+  SmallVector<Value> results = e.ifThen(condition, before, [&]() {
+    SmallVector<Value> next = then();
+    SmallVector<Value> all(state.values);
+    llvm::append_range(all, next);
+    return all;
+  });
+  state.values.assign(results.begin(), results.begin() + n);
+  return SmallVector<Value>(results.begin() + n, results.end());
+}
+
+void sparse::lowering::lowerAppend(Emitter &e, KernelContext &k, kvcache::AppendOp op) {
+  LayerState state = k.layer(op.getState());
+  kvcache::LayoutAttr layout = state.layout;
+  Value key = k[op.getKey()], value = k[op.getValue()], positions = k[op.getPositions()];
+  Value sequences = k[op.getSequences()], active = k[op.getActive()], status = k[op.getStatus()];
+  int64_t rows = rowsOf(key), heads = layout.getKvHeads(), dk = layout.getKeyDim(), dv = layout.getValueDim();
+  bool slotted = layout.getSlotted(), reuses = slotted && !op.getPrefill();
+
+  auto appendOne = [&](Value row, Value head, Value sequence, Value statusIn) -> SmallVector<Value> {
+    Value count = e.extract(state["count"], {sequence, head});
+    Value slotI32 = count, hasVictim;
+    if (reuses) {
+      Value victim = e.extract(state["victim"], {sequence, head});
+      hasVictim = e.cmp(Pred::sge, victim, e.i32(0));
+      slotI32 = e.select(hasVictim, victim, count);
+    }
+    Value slot = e.toIndex(slotI32), page = e.div(slot, layout.getPage()), lane = e.rem(slot, layout.getPage());
+    Value inTable = e.cmp(Pred::ult, page, e.index(layout.getMaxPages()));
+    Value safePage = e.select(inTable, page, e.index(0));
+    Value physicalI32 = e.extract(state["table"], {sequence, head, safePage});
+    Value reserved = e.both(inTable, e.cmp(Pred::sge, physicalI32, e.i32(0)));
+    Value newStatus = e.select(reserved, e.extract(statusIn, e.index(0)), e.i32(1));
+    Value statusOut = e.insert(newStatus, statusIn, e.index(0));
+    stateIf(e, state, reserved, {}, [&]() -> SmallVector<Value> {
+      Value physical = e.toIndex(physicalI32);
+      state["key"] = e.loop(dk, state["key"], [&](Value channel, ValueRange carried) {
+        Value x = e.extract(key, {row, e.add(e.mul(head, e.index(dk)), channel)});
+        return SmallVector<Value>{
+            e.insert(e.fromF32(x, layout.getType()), carried[0], {physical, channel, lane})};
+      })[0];
+      state["value"] = e.loop(dv, state["value"], [&](Value channel, ValueRange carried) {
+        Value x = e.extract(value, {row, e.add(e.mul(head, e.index(dv)), channel)});
+        return SmallVector<Value>{
+            e.insert(e.fromF32(x, layout.getType()), carried[0], {physical, lane, channel})};
+      })[0];
+      Value fresh = e.cmp(Pred::eq, lane, e.index(0));
+      Value next = e.add(count, e.i32(1));
+      if (hasVictim) {
+        Value truth = arith::ConstantOp::create(e.b, e.loc, e.b.getBoolAttr(true));
+        fresh = e.both(fresh, arith::XOrIOp::create(e.b, e.loc, hasVictim, truth));
+        next = e.select(hasVictim, count, next);
+        state["victim"] = e.insert(e.i32(-1), state["victim"], {sequence, head});
+      }
+      updateContent(e, state, sequence, head, slot, physical, fresh);
+      state["count"] = e.insert(next, state["count"], {sequence, head});
+      if (slotted) {
+        state["position"] = e.insert(e.extract(positions, row), state["position"], {sequence, head, slot});
+        state["tail"] = e.insert(slotI32, state["tail"], {sequence, head});
+        resetSlot(e, state, sequence, head, slot);
+      }
+      return {};
+    });
+    return {statusOut};
+  };
+
+  SmallVector<Value> out = stateLoop(e, state, e.index(0), e.index(rows), status, [&](Value row, ValueRange extra) {
+    Value isActive = e.cmp(Pred::ne, e.extract(active, row), e.i32(0));
+    return stateIf(e, state, isActive, extra, [&]() -> SmallVector<Value> {
+      Value sequence = e.toIndex(e.extract(sequences, row));
+      return stateLoop(e, state, e.index(0), e.index(heads), extra, [&](Value head, ValueRange inner) {
+        return appendOne(row, head, sequence, inner[0]);
+      });
+    });
+  });
+  k.set(op.getResult(), state);
+  k.set(op.getNewStatus(), out[0]);
+  k.tie[op.getNewStatus()] = status;
+}
+
+void sparse::lowering::lowerCompress(Emitter &e, KernelContext &k, kvcache::CompressOp op) {
+  LayerState state = k.layer(op.getState());
+  kvcache::LayoutAttr layout = state.layout;
+  Value mass = op.getMass().empty() ? Value() : k[op.getMass().front()];
+  Value positions = k[op.getPositions()], sequences = k[op.getSequences()], active = k[op.getActive()];
+  // In prefill the mass of all rows is summed: the first row stands for the sequence.
+  int64_t batch = op.getPrefill() ? 1 : rowsOf(positions);
+
+  auto statistics = [&](Value row, Value head, Value sequence, Value extent) {
+    if (!mass)
+      return;
+    stateLoop(e, state, e.index(0), extent, {}, [&](Value slot, ValueRange) -> SmallVector<Value> {
+      Value received = e.extract(mass, {row, head, slot});
+      for (sparsity::KVPolicyInterface policy : kvPolicies(layout))
+        for (auto [index, field] : llvm::enumerate(policy.getSlotFields())) {
+          Value old = e.extract(state[field], {sequence, head, slot});
+          Value now = policy.buildStatistic(e.b, e.loc, index, old, received);
+          if (Value governed = isGoverned(e, head, policy.getHeads()))
+            now = e.select(governed, now, old);
+          state[field] = e.insert(now, state[field], {sequence, head, slot});
+        }
+      return {};
+    });
+  };
+
+  auto evict = [&](Value row, Value head, Value sequence, Value extent) {
+    // After an append there is no victim, so every slot below the extent is live.
+    Value over = e.cmp(Pred::ugt, extent, capOf(e, layout, head));
+    stateIf(e, state, over, {}, [&]() -> SmallVector<Value> {
+      Value newest = e.extract(positions, row);
+      SmallVector<Value> init{e.f32(std::numeric_limits<double>::infinity()),
+                              e.i32(std::numeric_limits<int32_t>::max()), e.i32(-1)};
+      SmallVector<Value> least = e.loop(e.index(0), extent, init, [&](Value slot, ValueRange best) {
+        Value key = evictionKey(e, state, sequence, head, slot, newest);
+        Value position = e.extract(state["position"], {sequence, head, slot});
+        Value less = arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OLT, key, best[0]);
+        Value tie = e.both(arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OEQ, key, best[0]),
+                           e.cmp(Pred::slt, position, best[1]));
+        Value better = e.either(less, tie);
+        return SmallVector<Value>{e.select(better, key, best[0]), e.select(better, position, best[1]),
+                                  e.select(better, e.toI32(slot), best[2])};
+      });
+      Value slot = e.toIndex(least[2]);
+      state["position"] = e.insert(e.i32(-1), state["position"], {sequence, head, slot});
+      state["victim"] = e.insert(least[2], state["victim"], {sequence, head});
+      return {};
+    });
+  };
+
+  stateLoop(e, state, e.index(0), e.index(batch), {}, [&](Value row, ValueRange) -> SmallVector<Value> {
+    Value isActive = e.cmp(Pred::ne, e.extract(active, row), e.i32(0));
+    return stateIf(e, state, isActive, {}, [&]() -> SmallVector<Value> {
+      Value sequence = e.toIndex(e.extract(sequences, row));
+      return stateLoop(e, state, e.index(0), e.index(layout.getKvHeads()), {},
+                       [&](Value head, ValueRange) -> SmallVector<Value> {
+                         Value extent = e.toIndex(e.extract(state["count"], {sequence, head}));
+                         statistics(row, head, sequence, extent);
+                         if (!op.getPrefill() && layout.isCapped())
+                           evict(row, head, sequence, extent);
+                         return {};
+                       });
+    });
+  });
+  k.set(op.getResult(), state);
+}
+
+void sparse::lowering::lowerRebuild(Emitter &e, KernelContext &k, kvcache::RebuildOp op) {
+  LayerState state = k.layer(op.getState());
+  kvcache::LayoutAttr layout = state.layout;
+  Value sequence = e.toIndex(e.extract(k[op.getSequences()], e.index(0)));
+  stateLoop(e, state, e.index(0), e.index(layout.getKvHeads()), {}, [&](Value head, ValueRange) -> SmallVector<Value> {
+    Value extent = e.toIndex(e.extract(state["count"], {sequence, head}));
+    return stateLoop(e, state, e.index(0), extent, {}, [&](Value slot, ValueRange) -> SmallVector<Value> {
+      Value page = e.div(slot, layout.getPage());
+      Value physical = e.toIndex(e.extract(state["table"], {sequence, head, page}));
+      Value fresh = e.cmp(Pred::eq, e.rem(slot, layout.getPage()), e.index(0));
+      updateContent(e, state, sequence, head, slot, physical, fresh);
+      return {};
+    });
+  });
+  k.set(op.getResult(), state);
+}

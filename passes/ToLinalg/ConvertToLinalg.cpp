@@ -1,0 +1,201 @@
+//===-- ConvertToLinalg.cpp - Bodies of kernels to linalg on tensors ----------------------------------------------===//
+#include "passes/ToLinalg/Lowering.h"
+
+#include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+namespace sparse {
+#define GEN_PASS_DEF_CONVERTTOLINALGPASS
+#include "passes/Passes.h.inc"
+} // namespace sparse
+
+using namespace sparse;
+using namespace sparse::lowering;
+
+namespace {
+
+/// The tensors that a type expands to: the components of a layer, or the type itself.
+SmallVector<Type> expand(Type type) {
+  auto layer = dyn_cast<kvcache::LayerType>(type);
+  if (!layer)
+    return {type};
+  SmallVector<Type> types;
+  for (auto &component : layer.getLayout().getComponents())
+    types.push_back(component.tensor);
+  return types;
+}
+
+class ConvertToLinalg : public sparse::impl::ConvertToLinalgPassBase<ConvertToLinalg> {
+public:
+  using ConvertToLinalgPassBase::ConvertToLinalgPassBase;
+
+  void runOnOperation() override {
+    for (auto func : getOperation().getOps<func::FuncOp>())
+      if (func->hasAttr("plan.kind") && failed(convert(func)))
+        return signalPassFailure();
+  }
+
+private:
+  LogicalResult convert(func::FuncOp func);
+  LogicalResult convert(plan::KernelOp kernel, DenseMap<Value, SmallVector<Value>> &outer);
+  LogicalResult lowerBody(plan::KernelOp kernel, Emitter &e, KernelContext &k);
+};
+
+} // namespace
+
+/// Replaces the entry's layer arguments by components and its kernels by lowered ones. Only the output is returned:
+/// state changes in place.
+LogicalResult ConvertToLinalg::convert(func::FuncOp func) {
+  Block &block = func.front();
+  DenseMap<Value, SmallVector<Value>> outer;
+  SmallVector<Attribute> argAttrs;
+  unsigned old = block.getNumArguments();
+  Builder builder(&getContext());
+  int64_t layerIndex = 0;
+  SmallVector<DictionaryAttr> attrs;
+  for (unsigned i = 0; i < old; ++i) {
+    BlockArgument arg = block.getArgument(i);
+    auto layer = dyn_cast<kvcache::LayerType>(arg.getType());
+    if (!layer) {
+      outer[arg] = {block.addArgument(arg.getType(), arg.getLoc())};
+      attrs.push_back(func.getArgAttrDict(i));
+      continue;
+    }
+    SmallVector<Value> values;
+    for (auto &component : layer.getLayout().getComponents()) {
+      values.push_back(block.addArgument(component.tensor, arg.getLoc()));
+      NamedAttrList dict;
+      dict.set("plan.layer", builder.getI64IntegerAttr(layerIndex));
+      dict.set("plan.name", builder.getStringAttr(component.name));
+      dict.set("plan.layout", layer.getLayout());
+      attrs.push_back(dict.getDictionary(&getContext()));
+    }
+    ++layerIndex;
+    outer[arg] = values;
+  }
+  SmallVector<plan::KernelOp> kernels(block.getOps<plan::KernelOp>());
+  for (plan::KernelOp kernel : kernels)
+    if (failed(convert(kernel, outer)))
+      return failure();
+
+  Operation *ret = block.getTerminator();
+  SmallVector<Value> outputs;
+  SmallVector<Type> outputTypes;
+  SmallVector<DictionaryAttr> resultAttrs;
+  for (auto [index, value] : llvm::enumerate(ret->getOperands())) {
+    if (!func.getResultAttr(index, "plan.name"))
+      continue;
+    outputs.push_back(outer.contains(value) ? outer[value].front() : value);
+    outputTypes.push_back(value.getType());
+    resultAttrs.push_back(func.getResultAttrDict(index));
+  }
+  ret->setOperands(outputs);
+  for (plan::KernelOp kernel : llvm::reverse(kernels))
+    kernel.erase();
+  block.eraseArguments(0, old);
+  func.setFunctionType(builder.getFunctionType(block.getArgumentTypes(), outputTypes));
+  func.setAllArgAttrs(attrs);
+  func.setAllResultAttrs(resultAttrs);
+  return success();
+}
+
+LogicalResult ConvertToLinalg::convert(plan::KernelOp kernel, DenseMap<Value, SmallVector<Value>> &outer) {
+  OpBuilder b(kernel);
+  SmallVector<Value> operands;
+  SmallVector<Type> types;
+  SmallVector<Location> locs;
+  for (Value input : kernel.getInputs()) {
+    if (!outer.contains(input))
+      outer[input] = {input}; // a weight
+    llvm::append_range(operands, outer[input]);
+  }
+  for (Value operand : operands) {
+    types.push_back(operand.getType());
+    locs.push_back(kernel.getLoc());
+  }
+
+  // Lower into a detached block: the result types are known only afterwards.
+  auto body = std::make_unique<Block>();
+  body->addArguments(types, locs);
+  b.setInsertionPointToStart(body.get());
+  KernelContext context;
+  if (auto config = kernel->getAttrOfType<sparsity::LoweringConfigAttr>("lowering_config"))
+    context.tiles = config.getTiles().asArrayRef();
+  unsigned next = 0;
+  for (BlockArgument arg : kernel.getBlock()->getArguments())
+    for ([[maybe_unused]] Type type : expand(arg.getType()))
+      context.values[arg].push_back(body->getArgument(next++));
+  Emitter e(b, kernel.getLoc());
+  if (failed(lowerBody(kernel, e, context)))
+    return failure();
+
+  // Unchanged components are the operands themselves; the others tie to them.
+  SmallVector<Value> yields;
+  SmallVector<int64_t> ties;
+  SmallVector<std::pair<Value, SmallVector<int64_t>>> results; // old result -> yield index, or ~operand index
+  auto yield = kernel.getBlock()->getTerminator();
+  for (auto [result, value] : llvm::zip(kernel.getResults(), yield->getOperands())) {
+    SmallVector<int64_t> where;
+    SmallVector<Value> before;
+    if (isa<kvcache::LayerType>(value.getType())) {
+      // The state before is the kernel's only layer operand: its arguments, not their updates.
+      unsigned at = 0;
+      for (BlockArgument arg : kernel.getBlock()->getArguments())
+        for ([[maybe_unused]] Type type : expand(arg.getType())) {
+          if (arg.getType() == value.getType())
+            before.push_back(body->getArgument(at));
+          ++at;
+        }
+    } else {
+      before.push_back(context.tie.lookup(value));
+    }
+    for (auto [now, old] : llvm::zip(context.values[value], before)) {
+      auto arg = dyn_cast_or_null<BlockArgument>(old);
+      if (arg && now == old) {
+        where.push_back(~static_cast<int64_t>(arg.getArgNumber()));
+        continue;
+      }
+      where.push_back(yields.size());
+      yields.push_back(now);
+      ties.push_back(arg ? arg.getArgNumber() : -1);
+    }
+    results.push_back({result, where});
+  }
+  plan::YieldOp::create(b, kernel.getLoc(), yields);
+  b.setInsertionPoint(kernel);
+  auto lowered = plan::KernelOp::create(b, kernel.getLoc(), ValueRange(yields).getTypes(), kernel.getNameAttr(),
+                                        operands, b.getDenseI64ArrayAttr(ties));
+  lowered->setDiscardableAttrs(kernel->getDiscardableAttrDictionary());
+  lowered.getBody().push_back(body.release());
+  for (auto &[result, where] : results)
+    for (int64_t place : where)
+      outer[result].push_back(place < 0 ? operands[~place] : lowered.getResult(place));
+  return success();
+}
+
+LogicalResult ConvertToLinalg::lowerBody(plan::KernelOp kernel, Emitter &e, KernelContext &k) {
+  SmallVector<Operation *> ops;
+  for (Operation &op : kernel.getBlock()->without_terminator())
+    if (!isa<onnx::ConstantOp>(op))
+      ops.push_back(&op);
+  Operation *first = ops.front();
+  if (auto linear = dyn_cast<sparsity::LinearOp>(first))
+    return lowerLinear(e, k, linear, ArrayRef(ops).drop_front());
+  bool known =
+      llvm::TypeSwitch<Operation *, bool>(first)
+          .Case([&](sparsity::EmbedOp op) { return lowerEmbed(e, k, op), true; })
+          .Case([&](onnx::RMSNormalizationOp op) { return lowerNorm(e, k, op), true; })
+          .Case([&](onnx::RotaryEmbeddingOp op) { return lowerRope(e, k, op), true; })
+          .Case([&](sparsity::AttendOp op) { return lowerAttend(e, k, op), true; })
+          .Case([&](sparsity::MassOp op) { return lowerMass(e, k, op), true; })
+          .Case([&](sparsity::ScoreOp op) { return lowerScore(e, k, op), true; })
+          .Case([&](sparsity::SelectOp op) { return lowerSelect(e, k, op), true; })
+          .Case([&](kvcache::AppendOp op) { return lowerAppend(e, k, op), true; })
+          .Case([&](kvcache::CompressOp op) { return lowerCompress(e, k, op), true; })
+          .Case([&](kvcache::RebuildOp op) { return lowerRebuild(e, k, op), true; })
+          .Case([&](kvcache::ChooseOp op) { return lowerChoose(e, k, op), true; })
+          .Case([&](kvcache::GatherOp op) { return lowerGather(e, k, op), true; })
+          .Case([&](kvcache::PlaceOp op) { return lowerPlace(e, k, op), true; })
+          .Default([](Operation *) { return false; });
+  return known ? success() : lowerLinear(e, k, {}, ops);
+}

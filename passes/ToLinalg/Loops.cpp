@@ -1,0 +1,104 @@
+//===-- Loops.cpp - Short hands for the loops and tiles of the linalg lowering ------------------------------------===//
+#include "passes/ToLinalg/Loops.h"
+
+using namespace sparse::lowering;
+
+Value Emitter::index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }
+Value Emitter::i32(int64_t value) { return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value)); }
+Value Emitter::f32(double value) { return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value)); }
+Value Emitter::toIndex(Value value) { return arith::IndexCastOp::create(b, loc, b.getIndexType(), value); }
+Value Emitter::toI32(Value value) { return arith::IndexCastOp::create(b, loc, b.getI32Type(), value); }
+Value Emitter::add(Value a, Value c) { return arith::AddIOp::create(b, loc, a, c); }
+Value Emitter::sub(Value a, Value c) { return arith::SubIOp::create(b, loc, a, c); }
+Value Emitter::mul(Value a, Value c) { return arith::MulIOp::create(b, loc, a, c); }
+Value Emitter::div(Value a, int64_t by) { return arith::DivUIOp::create(b, loc, a, index(by)); }
+Value Emitter::rem(Value a, int64_t by) { return arith::RemUIOp::create(b, loc, a, index(by)); }
+Value Emitter::ceilDiv(Value a, int64_t by) { return div(add(a, index(by - 1)), by); }
+Value Emitter::min(Value a, Value c) { return arith::MinSIOp::create(b, loc, a, c); }
+Value Emitter::cmp(arith::CmpIPredicate predicate, Value a, Value c) {
+  return arith::CmpIOp::create(b, loc, predicate, a, c);
+}
+Value Emitter::both(Value a, Value c) { return arith::AndIOp::create(b, loc, a, c); }
+Value Emitter::either(Value a, Value c) { return arith::OrIOp::create(b, loc, a, c); }
+Value Emitter::select(Value condition, Value a, Value c) { return arith::SelectOp::create(b, loc, condition, a, c); }
+
+Value Emitter::toF32(Value value) {
+  if (value.getType().isF32())
+    return value;
+  return arith::ExtFOp::create(b, loc, b.getF32Type(), value);
+}
+
+Value Emitter::fromF32(Value value, Type type) {
+  if (type.isF32())
+    return value;
+  return arith::TruncFOp::create(b, loc, type, value);
+}
+
+Value Emitter::empty(ArrayRef<int64_t> shape, Type type) { return tensor::EmptyOp::create(b, loc, shape, type); }
+
+Value Emitter::filled(ArrayRef<int64_t> shape, Value scalar) {
+  return linalg::FillOp::create(b, loc, scalar, empty(shape, scalar.getType())).getResult(0);
+}
+
+Value Emitter::extract(Value tensor, ValueRange indices) { return tensor::ExtractOp::create(b, loc, tensor, indices); }
+
+Value Emitter::insert(Value scalar, Value tensor, ValueRange indices) {
+  return tensor::InsertOp::create(b, loc, scalar, tensor, indices);
+}
+
+static SmallVector<OpFoldResult> attrs(OpBuilder &b, ArrayRef<int64_t> values) {
+  return llvm::map_to_vector(values, [&](int64_t v) -> OpFoldResult { return b.getIndexAttr(v); });
+}
+
+Value Emitter::slice(Value tensor, ArrayRef<OpFoldResult> offsets, ArrayRef<int64_t> sizes, ArrayRef<int64_t> shape) {
+  SmallVector<OpFoldResult> strides(sizes.size(), b.getIndexAttr(1));
+  auto type = RankedTensorType::get(shape, cast<RankedTensorType>(tensor.getType()).getElementType());
+  return tensor::ExtractSliceOp::create(b, loc, type, tensor, offsets, attrs(b, sizes), strides);
+}
+
+SmallVector<Value> Emitter::loop(Value lower, Value upper, ValueRange init, LoopBody body) {
+  auto op = scf::ForOp::create(b, loc, lower, upper, index(1), init,
+                               [&](OpBuilder &, Location, Value iv, ValueRange carried) {
+                                 SmallVector<Value> next = body(iv, carried);
+                                 scf::YieldOp::create(b, loc, next);
+                               });
+  return SmallVector<Value>(op.getResults());
+}
+
+SmallVector<Value> Emitter::ifThen(Value condition, ValueRange otherwise, function_ref<SmallVector<Value>()> then) {
+  auto op = scf::IfOp::create(
+      b, loc, condition, [&](OpBuilder &, Location) { scf::YieldOp::create(b, loc, then()); },
+      [&](OpBuilder &, Location) { scf::YieldOp::create(b, loc, otherwise); });
+  return SmallVector<Value>(op.getResults());
+}
+
+Value Emitter::generic(ValueRange inputs, Value output, ArrayRef<AffineMap> maps,
+                       ArrayRef<utils::IteratorType> iterators, Region region) {
+  return linalg::GenericOp::create(b, loc, output.getType(), inputs, output, maps, iterators,
+                                   [&](OpBuilder &inner, Location at, ValueRange args) {
+                                     linalg::YieldOp::create(inner, at, region(inner, at, args));
+                                   })
+      .getResult(0);
+}
+
+AffineMap Emitter::map(unsigned dims, ArrayRef<unsigned> results) {
+  SmallVector<AffineExpr> exprs;
+  for (unsigned dim : results)
+    exprs.push_back(b.getAffineDimExpr(dim));
+  return AffineMap::get(dims, 0, exprs, b.getContext());
+}
+
+SmallVector<Value> Emitter::parallel(ArrayRef<int64_t> grid, ValueRange outputs,
+                                     function_ref<SmallVector<Piece>(ValueRange ivs)> task) {
+  SmallVector<OpFoldResult> bounds = attrs(b, grid);
+  auto op = scf::ForallOp::create(b, loc, bounds, outputs, std::nullopt);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(op.getBody());
+  SmallVector<Piece> pieces = task(op.getInductionVars());
+  b.setInsertionPointToStart(op.getTerminator().getBody());
+  for (auto [piece, output] : llvm::zip(pieces, op.getRegionOutArgs())) {
+    SmallVector<OpFoldResult> strides(piece.sizes.size(), b.getIndexAttr(1));
+    tensor::ParallelInsertSliceOp::create(b, loc, piece.value, output, piece.offsets, attrs(b, piece.sizes), strides);
+  }
+  return SmallVector<Value>(op.getResults());
+}

@@ -1,0 +1,79 @@
+//===-- Lowering.h - Lowering of one op inside a kernel --------------------------------------------------*- C++ -*-===//
+#ifndef SPARSE_PASSES_TOLINALG_LOWERING_H
+#define SPARSE_PASSES_TOLINALG_LOWERING_H
+
+#include "passes/ToLinalg/Loops.h"
+
+namespace sparse::lowering {
+
+/// A layer of the cache as tensors: the components of its layout, in order. Updates replace components.
+class LayerState {
+public:
+  LayerState() = default;
+  LayerState(kvcache::LayoutAttr layout, ValueRange values)
+      : layout(layout), components(layout.getComponents()), values(values.begin(), values.end()) {}
+
+  kvcache::LayoutAttr layout;
+  SmallVector<kvcache::LayoutAttr::Component> components;
+  SmallVector<Value> values;
+
+  Value &operator[](StringRef name) {
+    for (auto [component, value] : llvm::zip(components, values))
+      if (component.name == name)
+        return value;
+    llvm_unreachable("no such component in this layout");
+  }
+};
+
+/// What one kernel's lowering knows: the tensors for every value of the old body, and which results are in place.
+struct KernelContext {
+  DenseMap<Value, SmallVector<Value>> values; // one tensor, or the components of a layer
+  DenseMap<Value, Value> tie;                 // old value (not a layer) -> the block argument it updates in place
+  ArrayRef<int64_t> tiles;                    // of the kernel's lowering_config; may be empty
+
+  Value operator[](Value old) const { return values.lookup(old).front(); }
+  LayerState layer(Value old) const {
+    return LayerState(cast<kvcache::LayerType>(old.getType()).getLayout(), values.lookup(old));
+  }
+  void set(Value old, Value value) { values[old] = {value}; }
+  void set(Value old, LayerState &state) { values[old] = state.values; }
+};
+
+// Kernels without cache: Dense.cpp.
+void lowerEmbed(Emitter &e, KernelContext &k, sparsity::EmbedOp op);
+void lowerNorm(Emitter &e, KernelContext &k, onnx::RMSNormalizationOp op);
+void lowerRope(Emitter &e, KernelContext &k, onnx::RotaryEmbeddingOp op);
+/// A linear layer and the elementwise ops after it, or elementwise ops alone (`linear` null).
+LogicalResult lowerLinear(Emitter &e, KernelContext &k, sparsity::LinearOp linear, ArrayRef<Operation *> epilogue);
+
+// Kernels that read the cache: Attend.cpp, Select.cpp.
+void lowerAttend(Emitter &e, KernelContext &k, sparsity::AttendOp op);
+void lowerMass(Emitter &e, KernelContext &k, sparsity::MassOp op);
+void lowerScore(Emitter &e, KernelContext &k, sparsity::ScoreOp op);
+void lowerSelect(Emitter &e, KernelContext &k, sparsity::SelectOp op);
+
+// Kernels that change the cache: CacheUpdate.cpp, Compact.cpp.
+void lowerAppend(Emitter &e, KernelContext &k, kvcache::AppendOp op);
+void lowerCompress(Emitter &e, KernelContext &k, kvcache::CompressOp op);
+void lowerRebuild(Emitter &e, KernelContext &k, kvcache::RebuildOp op);
+void lowerChoose(Emitter &e, KernelContext &k, kvcache::ChooseOp op);
+void lowerGather(Emitter &e, KernelContext &k, kvcache::GatherOp op);
+void lowerPlace(Emitter &e, KernelContext &k, kvcache::PlaceOp op);
+
+// Shared by the kernels on caches: CacheUpdate.cpp.
+
+/// Whether KV head `head` (index) is one of `heads`; null when all are (empty list).
+Value isGoverned(Emitter &e, Value head, ArrayRef<int64_t> heads);
+/// The cap of KV head `head` as an index, the layout's slots when it has none.
+Value capOf(Emitter &e, kvcache::LayoutAttr layout, Value head);
+/// The eviction key (f32) of slot `slot`, +inf outside every policy's heads.
+Value evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot, Value newest);
+/// Folds slot `slot` of page `page` (logical, with physical page `physical`) into the content fields of its page;
+/// `fresh` (i1) starts the page anew.
+void updateContent(Emitter &e, LayerState &state, Value sequence, Value head, Value slot, Value physical, Value fresh);
+/// Whether the policies of the layer let a query at `queryPos` see a key at `keyPos` (i32); null for always.
+Value isVisible(Emitter &e, kvcache::LayoutAttr layout, Value head, Value queryPos, Value keyPos);
+
+} // namespace sparse::lowering
+
+#endif

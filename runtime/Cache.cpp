@@ -1,0 +1,467 @@
+//===- Cache.cpp - The paged KV cache -------------------------------------===//
+
+#include "Cache.h"
+#include "Checked.h"
+
+#include <algorithm>
+#include <cstring>
+
+using namespace sparse::runtime;
+
+Cache::Cache(Memory &memory, const std::vector<LayerLayout> &layouts,
+             const CacheOptions &options)
+    : layers(layouts), opts(options) {
+  size_t heads = 0;
+  for (const LayerLayout &layout : layers) {
+    size_t pool = 0;
+    while (pool < pools.size() && pools[pool]->pageBytes() != layout.pageBytes)
+      ++pool;
+    if (pool == pools.size())
+      pools.push_back(std::make_unique<PagePool>(
+          memory, layout.pageBytes,
+          std::max<uint64_t>(1, opts.limitBytes / layout.pageBytes)));
+    poolOf.push_back(pool);
+    firstHead.push_back(heads);
+    heads += layout.kvHeads;
+    slabs.emplace_back();
+    for (const Component &component : layout.components)
+      slabs.back().emplace_back(memory, component, layout, opts.maxSequences);
+  }
+  sequences.resize(opts.maxSequences);
+  for (Sequence &sequence : sequences)
+    sequence.heads.resize(heads);
+}
+
+//===----------------------------------------------------------------------===//
+// Addresses
+//===----------------------------------------------------------------------===//
+
+uint8_t *Cache::keyBase(uint32_t layer) const {
+  return pools[poolOf[layer]]->base();
+}
+
+uint8_t *Cache::valueBase(uint32_t layer) const {
+  return keyBase(layer) + layers[layer].keyBytes;
+}
+
+uint8_t *Cache::slabBase(uint32_t layer, size_t component) const {
+  return slabs[layer][component].base();
+}
+
+int32_t *Cache::tableRow(uint32_t seq, uint32_t layer, uint32_t head) const {
+  const LayerLayout &layout = layers[layer];
+  return reinterpret_cast<int32_t *>(slabs[layer][layout.table].row(seq)) +
+         head * layout.maxPages;
+}
+
+int32_t *Cache::countOf(uint32_t seq, uint32_t layer, uint32_t head) const {
+  return reinterpret_cast<int32_t *>(
+             slabs[layer][layers[layer].count].row(seq)) +
+         head;
+}
+
+//===----------------------------------------------------------------------===//
+// Arithmetic of extents
+//===----------------------------------------------------------------------===//
+
+/// The extent after one prefill chunk or after `n` decode steps. A decode step
+/// takes the victim's slot when there is one, and leaves a victim whenever the
+/// extent is beyond the cap. A prefill neither takes nor leaves one.
+uint64_t Cache::nextExtent(const LayerLayout &layout, uint32_t head,
+                           const HeadState &now, uint64_t n,
+                           Append how) const {
+  int64_t cap = layout.caps[head];
+  if (how == Append::Prefill || cap < 0)
+    return now.extent + n;
+  uint64_t most = now.extent;
+  if (!now.victim)
+    most = std::max<uint64_t>(now.extent + 1, static_cast<uint64_t>(cap) + 1);
+  return std::min(now.extent + n, most);
+}
+
+/// The largest extent while `n` tokens are appended, compactions included.
+uint64_t Cache::peakExtent(const LayerLayout &layout, uint32_t head,
+                           const HeadState &now, uint64_t n,
+                           Append how) const {
+  int64_t cap = layout.caps[head];
+  if (how == Append::Decode || cap < 0 ||
+      layout.prefillCap != PrefillCap::Chunk)
+    return nextExtent(layout, head, now, n, how);
+  uint64_t extent = now.extent, peak = extent;
+  while (n > 0) {
+    uint64_t rows = std::min(n, opts.chunk);
+    peak = std::max(peak, extent + rows);
+    extent = std::min<uint64_t>(extent + rows, static_cast<uint64_t>(cap));
+    n -= rows;
+  }
+  return peak;
+}
+
+/// Pages that may change after they are full cannot have two owners. A cap
+/// makes a compaction possible, which rewrites pages too.
+bool Cache::sharable(const LayerLayout &layout, uint32_t head) const {
+  return !layout.writesInPlace && layout.caps[head] < 0;
+}
+
+//===----------------------------------------------------------------------===//
+// Pages
+//===----------------------------------------------------------------------===//
+
+void Cache::ensurePages(const std::vector<uint64_t> &perPool) {
+  // One limit over all pools; each pool alone cannot see it.
+  uint64_t total = 0;
+  for (size_t i = 0; i < pools.size(); ++i)
+    total += (pools[i]->inUse() + perPool[i]) * pools[i]->pageBytes();
+  if (total > opts.limitBytes)
+    fail(Code::ResourceExhausted,
+         "the cache would need %llu bytes, the limit is %llu; raise the limit "
+         "or free sequences",
+         static_cast<unsigned long long>(total),
+         static_cast<unsigned long long>(opts.limitBytes));
+  for (size_t i = 0; i < pools.size(); ++i)
+    pools[i]->ensure(perPool[i]);
+}
+
+void Cache::dropPages(uint32_t seq, uint32_t layer, uint32_t head,
+                      uint64_t keep,
+                      std::vector<std::vector<int32_t>> &freed) {
+  HeadState &head_ = state(seq, layer, head);
+  int32_t *table = tableRow(seq, layer, head);
+  for (uint64_t i = keep; i < head_.pages; ++i) {
+    freed[poolOf[layer]].push_back(table[i]);
+    table[i] = -1;
+  }
+  head_.pages = std::min(head_.pages, keep);
+}
+
+void Cache::release(std::vector<std::vector<int32_t>> &freed) {
+  for (size_t i = 0; i < pools.size(); ++i)
+    pools[i]->release(freed[i]);
+}
+
+void Cache::notePeak() {
+  uint64_t bytes = 0;
+  for (const auto &pool : pools)
+    bytes += pool->inUse() * pool->pageBytes();
+  mostPageBytes = std::max(mostPageBytes, bytes);
+}
+
+void Cache::reserve(const uint32_t *seqs, size_t count, uint64_t n,
+                    Append how) {
+  struct Need {
+    uint32_t seq, layer, head;
+    uint64_t pages;
+    bool copyTail;
+  };
+  std::vector<Need> needs;
+  std::vector<uint64_t> perPool(pools.size(), 0);
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t seq = seqs[i];
+    const Sequence &sequence = sequences[seq];
+    if (n > opts.maxContext - std::min(opts.maxContext, sequence.length))
+      fail(Code::OutOfRange,
+           "sequence has %llu tokens, %llu more exceed the context of %llu",
+           static_cast<unsigned long long>(sequence.length),
+           static_cast<unsigned long long>(n),
+           static_cast<unsigned long long>(opts.maxContext));
+    for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+      const LayerLayout &layout = layers[layer];
+      for (uint32_t head = 0; head < layout.kvHeads; ++head) {
+        const HeadState &now = state(seq, layer, head);
+        uint64_t extent = peakExtent(layout, head, now, n, how);
+        if (extent > layout.maxSlots())
+          fail(Code::OutOfRange,
+               "layer %u holds at most %llu slots per head, %llu are needed",
+               layer, static_cast<unsigned long long>(layout.maxSlots()),
+               static_cast<unsigned long long>(extent));
+        uint64_t pages = ceilDiv(extent, layout.page);
+        // A page that is shared since it was full can become the tail again
+        // by a trim; it is written next.
+        uint64_t tail = now.extent / layout.page;
+        bool copyTail =
+            n > 0 && now.extent % layout.page != 0 &&
+            pools[poolOf[layer]]->references(
+                tableRow(seq, layer, head)[tail]) > 1;
+        if (pages <= now.pages && !copyTail)
+          continue;
+        pages = std::max(pages, now.pages);
+        needs.push_back({seq, layer, head, pages, copyTail});
+        perPool[poolOf[layer]] += pages - now.pages + copyTail;
+      }
+    }
+  }
+  ensurePages(perPool);
+
+  // Nothing below can fail.
+  for (const Need &need : needs) {
+    const LayerLayout &layout = layers[need.layer];
+    PagePool &pool = *pools[poolOf[need.layer]];
+    HeadState &now = state(need.seq, need.layer, need.head);
+    int32_t *table = tableRow(need.seq, need.layer, need.head);
+    // Two rows of one batch may share the page: the last owner keeps it.
+    if (need.copyTail &&
+        pool.references(table[now.extent / layout.page]) > 1) {
+      int32_t &entry = table[now.extent / layout.page];
+      int32_t page = pool.allocate();
+      std::memcpy(pool.address(page), pool.address(entry), pool.pageBytes());
+      pool.drop(entry);
+      entry = page;
+    }
+    if (need.pages > now.pages)
+      for (const Slab &slab : slabs[need.layer])
+        if (slab.perPage())
+          slab.initPages(need.seq, need.head, now.pages, need.pages);
+    for (uint64_t i = now.pages; i < need.pages; ++i)
+      table[i] = pool.allocate();
+    now.pages = need.pages;
+  }
+  notePeak();
+}
+
+void Cache::advance(uint32_t seq, uint64_t n, Append how) {
+  Sequence &sequence = sequences[seq];
+  sequence.length += n;
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    const LayerLayout &layout = layers[layer];
+    for (uint32_t head = 0; head < layout.kvHeads; ++head) {
+      HeadState &now = state(seq, layer, head);
+      now.extent = nextExtent(layout, head, now, n, how);
+      // Beyond its cap a head has chosen a victim, whose token is lost.
+      int64_t cap = layout.caps[head];
+      if (how == Append::Decode && cap >= 0) {
+        now.victim = now.extent > static_cast<uint64_t>(cap);
+        sequence.evicted |= now.victim;
+      }
+    }
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Compaction
+//===----------------------------------------------------------------------===//
+
+static bool concerns(const LayerLayout &layout, uint32_t head, Compact which) {
+  return layout.caps[head] >= 0 &&
+         (which == Compact::Capped || layout.prefillCap == PrefillCap::Chunk);
+}
+
+bool Cache::needsCompaction(uint32_t seq, Compact which) const {
+  for (uint32_t layer = 0; layer < layers.size(); ++layer)
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
+      if (concerns(layers[layer], head, which) &&
+          extent(seq, layer, head) >
+              static_cast<uint64_t>(layers[layer].caps[head]))
+        return true;
+  return false;
+}
+
+void Cache::compacted(uint32_t seq, Compact which) {
+  std::vector<std::vector<int32_t>> freed(pools.size());
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    const LayerLayout &layout = layers[layer];
+    for (uint32_t head = 0; head < layout.kvHeads; ++head) {
+      if (!concerns(layout, head, which))
+        continue;
+      HeadState &now = state(seq, layer, head);
+      uint64_t cap = static_cast<uint64_t>(layout.caps[head]);
+      if (now.extent > cap) {
+        now.extent = cap;
+        now.victim = false;
+        sequences[seq].evicted = true;
+      }
+      dropPages(seq, layer, head, ceilDiv(now.extent, layout.page), freed);
+    }
+  }
+  release(freed);
+}
+
+//===----------------------------------------------------------------------===//
+// Sequences
+//===----------------------------------------------------------------------===//
+
+void Cache::initHeads(uint32_t seq) {
+  for (auto &components : slabs)
+    for (const Slab &slab : components)
+      if (!slab.perPage())
+        slab.initRow(seq);
+}
+
+uint32_t Cache::create() {
+  for (uint32_t seq = 0; seq < sequences.size(); ++seq) {
+    if (sequences[seq].live)
+      continue;
+    initHeads(seq);
+    sequences[seq].live = true;
+    return seq;
+  }
+  fail(Code::ResourceExhausted, "all %u sequences are in use",
+       opts.maxSequences);
+}
+
+void Cache::clear(uint32_t seq) {
+  std::vector<std::vector<int32_t>> freed(pools.size());
+  for (uint32_t layer = 0; layer < layers.size(); ++layer)
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head) {
+      dropPages(seq, layer, head, 0, freed);
+      state(seq, layer, head) = HeadState();
+    }
+  release(freed);
+  Sequence &sequence = sequences[seq];
+  sequence.length = 0;
+  sequence.evicted = false;
+  for (auto &components : slabs)
+    for (const Slab &slab : components)
+      slab.dropRow(seq);
+  initHeads(seq);
+}
+
+void Cache::destroy(uint32_t seq) {
+  clear(seq);
+  for (auto &components : slabs)
+    for (const Slab &slab : components)
+      slab.dropRow(seq);
+  sequences[seq].live = false;
+}
+
+uint32_t Cache::fork(uint32_t from) {
+  std::vector<uint64_t> perPool(pools.size(), 0);
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    const LayerLayout &layout = layers[layer];
+    for (uint32_t head = 0; head < layout.kvHeads; ++head) {
+      uint64_t slots = extent(from, layer, head);
+      perPool[poolOf[layer]] += sharable(layout, head)
+                                    ? slots % layout.page != 0
+                                    : ceilDiv(slots, layout.page);
+    }
+  }
+  ensurePages(perPool);
+  uint32_t to = create();
+
+  // Nothing below can fail.
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    const LayerLayout &layout = layers[layer];
+    PagePool &pool = *pools[poolOf[layer]];
+    for (size_t i = 0; i < slabs[layer].size(); ++i)
+      if (!slabs[layer][i].perPage() && i != layout.table)
+        slabs[layer][i].copyRow(from, to);
+    for (uint32_t head = 0; head < layout.kvHeads; ++head) {
+      const HeadState &source = state(from, layer, head);
+      HeadState &target = state(to, layer, head);
+      const int32_t *sourceTable = tableRow(from, layer, head);
+      int32_t *targetTable = tableRow(to, layer, head);
+      uint64_t full = source.extent / layout.page;
+      uint64_t pages = ceilDiv(source.extent, layout.page);
+      for (uint64_t i = 0; i < pages; ++i) {
+        if (i < full && sharable(layout, head)) {
+          pool.share(sourceTable[i]);
+          targetTable[i] = sourceTable[i];
+          continue;
+        }
+        targetTable[i] = pool.allocate();
+        std::memcpy(pool.address(targetTable[i]), pool.address(sourceTable[i]),
+                    pool.pageBytes());
+      }
+      for (const Slab &slab : slabs[layer])
+        if (slab.perPage())
+          slab.copyPages(from, to, head, pages);
+      target.extent = source.extent;
+      target.victim = source.victim;
+      target.pages = pages;
+    }
+  }
+  sequences[to].length = sequences[from].length;
+  sequences[to].evicted = sequences[from].evicted;
+  notePeak();
+  return to;
+}
+
+void Cache::trim(uint32_t seq, uint64_t n) {
+  Sequence &sequence = sequences[seq];
+  if (n > sequence.length)
+    fail(Code::OutOfRange, "sequence has %llu tokens, cannot trim to %llu",
+         static_cast<unsigned long long>(sequence.length),
+         static_cast<unsigned long long>(n));
+  if (n == sequence.length)
+    return;
+  if (sequence.evicted)
+    fail(Code::FailedPrecondition,
+         "a head of the sequence has evicted tokens; clear it instead, or fork "
+         "before what may have to be undone");
+  std::vector<std::vector<int32_t>> freed(pools.size());
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    const LayerLayout &layout = layers[layer];
+    for (uint32_t head = 0; head < layout.kvHeads; ++head) {
+      // Nothing was evicted, so the extent of every head is the length.
+      state(seq, layer, head).extent = n;
+      *countOf(seq, layer, head) = static_cast<int32_t>(n);
+      uint64_t pages = ceilDiv(n, layout.page);
+      dropPages(seq, layer, head, pages, freed);
+      for (const Slab &slab : slabs[layer])
+        if (slab.perPage())
+          slab.initSlots(seq, head, n, pages * layout.page);
+    }
+  }
+  sequence.length = n;
+  release(freed);
+}
+
+//===----------------------------------------------------------------------===//
+// Reports
+//===----------------------------------------------------------------------===//
+
+CacheUsage Cache::usage(uint32_t seq) const {
+  CacheUsage usage;
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    const LayerLayout &layout = layers[layer];
+    uint64_t fields = 0;
+    for (const Slab &slab : slabs[layer])
+      fields += slab.bytesPerPage();
+    for (uint32_t head = 0; head < layout.kvHeads; ++head) {
+      uint64_t pages = state(seq, layer, head).pages;
+      usage.pages += pages;
+      usage.pageBytes += pages * layout.pageBytes;
+      usage.bytes += pages * (layout.pageBytes + fields);
+      usage.densePages += ceilDiv(sequences[seq].length, layout.page);
+    }
+  }
+  return usage;
+}
+
+CacheUsage Cache::usage() const {
+  CacheUsage total;
+  for (uint32_t seq = 0; seq < sequences.size(); ++seq) {
+    if (!sequences[seq].live)
+      continue;
+    CacheUsage one = usage(seq);
+    // Fields are per sequence; pages are counted by the pools.
+    total.bytes += one.bytes - one.pageBytes;
+    total.densePages += one.densePages;
+  }
+  for (const auto &pool : pools) {
+    total.pages += pool->inUse();
+    total.pageBytes += pool->inUse() * pool->pageBytes();
+  }
+  total.bytes += total.pageBytes;
+  return total;
+}
+
+int64_t Cache::counter(uint32_t seq, uint32_t layer, size_t component) const {
+  const int32_t *row =
+      reinterpret_cast<const int32_t *>(slabs[layer][component].row(seq));
+  int64_t sum = 0;
+  for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
+    sum += row[head];
+  return sum;
+}
+
+void Cache::checkCounts(uint32_t seq) const {
+  for (uint32_t layer = 0; layer < layers.size(); ++layer)
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head) {
+      int64_t count = *countOf(seq, layer, head);
+      if (count != static_cast<int64_t>(extent(seq, layer, head)))
+        fail(Code::Internal,
+             "layer %u head %u: the kernels count %lld slots, the host %llu",
+             layer, head, static_cast<long long>(count),
+             static_cast<unsigned long long>(extent(seq, layer, head)));
+    }
+}

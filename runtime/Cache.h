@@ -1,0 +1,172 @@
+//===- Cache.h - The paged KV cache -----------------------------*- C++ -*-===//
+//
+// The host counts pages, the device chooses slots. For every sequence, layer
+// and KV head the host keeps the extent (slots ever in use since the last
+// compaction) by arithmetic alone, fills the page table ahead of the kernels
+// and takes pages back after a compaction. What is in the slots is the
+// kernels' affair.
+//
+// Not thread-safe: one owner at a time.
+//
+//===----------------------------------------------------------------------===//
+#ifndef SPARSE_RUNTIME_CACHE_H
+#define SPARSE_RUNTIME_CACHE_H
+
+#include "Manifest.h"
+#include "PagePool.h"
+#include "Slab.h"
+
+#include <memory>
+#include <vector>
+
+namespace sparse::runtime {
+
+/// How tokens are appended; the extents they reach differ.
+enum class Append { Prefill, Decode };
+
+/// Which layers a compaction works on: all with a cap, or those whose cap is
+/// enforced after each chunk.
+enum class Compact { Capped, Chunk };
+
+struct CacheOptions {
+  uint32_t maxSequences = 64;
+  /// Most bytes that the pages of all pools together may take.
+  uint64_t limitBytes = 0;
+  uint64_t maxContext = 0;
+  uint64_t chunk = 1; ///< rows of a prefill chunk
+};
+
+struct CacheUsage {
+  uint64_t pages = 0;      ///< pages in use; shared ones count once
+  uint64_t bytes = 0;      ///< pages plus the fields of pages in use
+  uint64_t pageBytes = 0;  ///< pages alone
+  uint64_t densePages = 0; ///< pages if every head kept every token
+};
+
+class Cache {
+public:
+  Cache(Memory &memory, const std::vector<LayerLayout> &layers,
+        const CacheOptions &options);
+
+  // -- Sequences. An index is what the kernels see; indices are reused.
+
+  /// Throws RESOURCE_EXHAUSTED when all `maxSequences` are taken.
+  uint32_t create();
+  void destroy(uint32_t seq);
+  bool exists(uint32_t seq) const {
+    return seq < sequences.size() && sequences[seq].live;
+  }
+  /// Tokens appended so far.
+  uint64_t length(uint32_t seq) const { return sequences[seq].length; }
+  bool evicted(uint32_t seq) const { return sequences[seq].evicted; }
+
+  // -- Appending. A step is `reserve`, run the entry, `advance`.
+
+  /// Makes pages for the next `n` tokens of each of `seqs`, for all or for
+  /// none. Idempotent. Throws OUT_OF_RANGE beyond the context and
+  /// RESOURCE_EXHAUSTED without pages.
+  void reserve(const uint32_t *seqs, size_t count, uint64_t n, Append how);
+  void reserve(uint32_t seq, uint64_t n, Append how) {
+    reserve(&seq, 1, n, how);
+  }
+
+  /// Records that the kernels appended `n` tokens (one entry's worth).
+  void advance(uint32_t seq, uint64_t n, Append how);
+
+  // -- Compaction: ask, run the entry, then `compacted`.
+
+  /// True when a head holds more than its cap.
+  bool needsCompaction(uint32_t seq, Compact which) const;
+  void compacted(uint32_t seq, Compact which);
+
+  // -- The rest of the algebra.
+
+  /// A new sequence with the same content. Changes nothing on failure.
+  uint32_t fork(uint32_t seq);
+
+  /// Drops all tokens from `n` on. FAILED_PRECONDITION once a head has evicted.
+  /// The caller then runs maintain_rebuild.
+  void trim(uint32_t seq, uint64_t n);
+
+  /// Drops all tokens; the sequence is as if it were new.
+  void clear(uint32_t seq);
+
+  // -- What the executor binds and what reports show.
+
+  uint8_t *keyBase(uint32_t layer) const;
+  uint8_t *valueBase(uint32_t layer) const;
+  uint8_t *slabBase(uint32_t layer, size_t component) const;
+
+  uint64_t extent(uint32_t seq, uint32_t layer, uint32_t head) const {
+    return state(seq, layer, head).extent;
+  }
+  uint64_t pages(uint32_t seq, uint32_t layer, uint32_t head) const {
+    return state(seq, layer, head).pages;
+  }
+  int32_t pageAt(uint32_t seq, uint32_t layer, uint32_t head,
+                 uint64_t index) const {
+    return tableRow(seq, layer, head)[index];
+  }
+  uint32_t references(uint32_t layer, int32_t page) const {
+    return pools[poolOf[layer]]->references(page);
+  }
+
+  CacheUsage usage() const;
+  CacheUsage usage(uint32_t seq) const;
+  uint64_t peakPageBytes() const { return mostPageBytes; }
+
+  /// Sum over the heads of a counter component.
+  int64_t counter(uint32_t seq, uint32_t layer, size_t component) const;
+
+  /// Compares the mirror with the kernels' `count`. Throws INTERNAL.
+  void checkCounts(uint32_t seq) const;
+
+  const std::vector<LayerLayout> &layouts() const { return layers; }
+  const CacheOptions &options() const { return opts; }
+
+private:
+  struct HeadState {
+    uint64_t extent = 0; ///< slots
+    uint64_t pages = 0;  ///< pages in the table
+    bool victim = false; ///< the next decode step reuses a slot
+  };
+  struct Sequence {
+    bool live = false;
+    bool evicted = false;
+    uint64_t length = 0;
+    std::vector<HeadState> heads; ///< all layers' heads in a row
+  };
+
+  HeadState &state(uint32_t seq, uint32_t layer, uint32_t head) {
+    return sequences[seq].heads[firstHead[layer] + head];
+  }
+  const HeadState &state(uint32_t seq, uint32_t layer, uint32_t head) const {
+    return sequences[seq].heads[firstHead[layer] + head];
+  }
+  int32_t *tableRow(uint32_t seq, uint32_t layer, uint32_t head) const;
+  int32_t *countOf(uint32_t seq, uint32_t layer, uint32_t head) const;
+  uint64_t nextExtent(const LayerLayout &layout, uint32_t head,
+                      const HeadState &now, uint64_t n, Append how) const;
+  uint64_t peakExtent(const LayerLayout &layout, uint32_t head,
+                      const HeadState &now, uint64_t n, Append how) const;
+  bool sharable(const LayerLayout &layout, uint32_t head) const;
+  void ensurePages(const std::vector<uint64_t> &perPool);
+  void initHeads(uint32_t seq);
+  void dropPages(uint32_t seq, uint32_t layer, uint32_t head, uint64_t keep,
+                 std::vector<std::vector<int32_t>> &freed);
+  void release(std::vector<std::vector<int32_t>> &freed);
+  void notePeak();
+
+  std::vector<LayerLayout> layers;
+  CacheOptions opts;
+  std::vector<std::unique_ptr<PagePool>> pools;
+  std::vector<size_t> poolOf;                 ///< per layer
+  std::vector<std::vector<Slab>> slabs;       ///< per layer, component
+  std::vector<size_t> firstHead;              ///< per layer
+  std::vector<Sequence> sequences;
+  uint64_t mostPageBytes = 0;
+};
+
+} // namespace sparse::runtime
+
+#endif // SPARSE_RUNTIME_CACHE_H

@@ -1,0 +1,266 @@
+//===- Context.cpp - Steps over a model and a cache -----------------------===//
+
+#include "Context.h"
+#include "Checked.h"
+
+#include <algorithm>
+#include <cstring>
+#include <sched.h>
+#include <unistd.h>
+
+using namespace sparse::runtime;
+
+static unsigned usableProcessors() {
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof(set), &set) == 0)
+    return std::max(1, CPU_COUNT(&set));
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+static uint64_t physicalBytes() {
+  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+Context::Context(std::shared_ptr<const Model> model,
+                 const ContextOptions &options)
+    : artifact(std::move(model)), memory(options.memory),
+      parallel(options.parallel), checkCounts(options.checkCounts) {
+  if (!memory)
+    memory = std::make_shared<Memory>();
+  if (!parallel)
+    parallel = std::make_shared<ThreadPool>(
+        options.threads ? options.threads : usableProcessors());
+  const Manifest &manifest = artifact->manifest();
+  CacheOptions cacheOptions;
+  cacheOptions.maxSequences = options.maxSequences;
+  cacheOptions.limitBytes =
+      options.limitBytes ? options.limitBytes : physicalBytes() / 4 * 3;
+  cacheOptions.maxContext = manifest.model.maxContext;
+  cacheOptions.chunk = artifact->prefill() ? artifact->prefill()->rows : 1;
+  kv = std::make_unique<Cache>(*memory, manifest.layers, cacheOptions);
+  executor = std::make_unique<Executor>(*artifact, *kv, *memory, *parallel);
+  for (const LayerLayout &layout : manifest.layers) {
+    compactChunks |= layout.prefillCap == PrefillCap::Chunk;
+    compactEnd |= layout.prefillCap == PrefillCap::End;
+  }
+}
+
+void Context::checkSequence(uint32_t seq) const {
+  if (!kv->exists(seq))
+    fail(Code::InvalidArgument, "there is no sequence %u", seq);
+}
+
+void Context::checkToken(int32_t token) const {
+  if (token < 0 ||
+      static_cast<uint64_t>(token) >= artifact->manifest().model.vocab)
+    fail(Code::InvalidArgument, "token %d is outside the vocabulary of %llu",
+         token,
+         static_cast<unsigned long long>(artifact->manifest().model.vocab));
+}
+
+void Context::beginStep() {
+  if (broken)
+    fail(Code::FailedPrecondition,
+         "an earlier step failed inside a kernel; create a new context");
+  if (cancelled.exchange(false))
+    fail(Code::Cancelled, "the step was cancelled");
+}
+
+void Context::runStep(BoundPlan &bound) {
+  try {
+    executor->run(bound);
+  } catch (...) {
+    broken = true;
+    throw;
+  }
+}
+
+void Context::verifyCounts(uint32_t seq) {
+  if (!checkCounts)
+    return;
+  try {
+    kv->checkCounts(seq);
+  } catch (...) {
+    broken = true;
+    throw;
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Prefill
+//===----------------------------------------------------------------------===//
+
+void Context::prefillChunk(uint32_t seq, const int32_t *ids, size_t n) {
+  BoundPlan &bound = *executor->find(artifact->prefill());
+  uint64_t rows = bound.plan->rows;
+  uint64_t start = kv->length(seq);
+  uint64_t last = artifact->manifest().model.maxContext - 1;
+  for (uint64_t i = 0; i < rows; ++i) {
+    if (bound.ids)
+      bound.ids[i] = i < n ? ids[i] : 0;
+    // Padding reads tables by position too and must stay inside them.
+    if (bound.positions)
+      bound.positions[i] = static_cast<int32_t>(std::min(start + i, last));
+    if (bound.sequences)
+      bound.sequences[i] = static_cast<int32_t>(seq);
+    if (bound.active)
+      bound.active[i] = i < n;
+  }
+  runStep(bound);
+  kv->advance(seq, n, Append::Prefill);
+}
+
+void Context::compact(uint32_t seq, Compact which) {
+  if (!kv->needsCompaction(seq, which))
+    return;
+  const Plan *plan = nullptr;
+  if (which == Compact::Chunk)
+    plan = artifact->findPlan("maintain_compact_chunk");
+  if (!plan)
+    plan = artifact->findPlan("maintain_compact");
+  BoundPlan *bound = executor->find(plan);
+  if (!bound)
+    fail(Code::Internal, "there is no entry maintain_compact");
+  if (bound->sequences)
+    bound->sequences[0] = static_cast<int32_t>(seq);
+  runStep(*bound);
+  kv->compacted(seq, which);
+}
+
+void Context::prefill(uint32_t seq, const int32_t *ids, size_t n,
+                      float *hidden, float *logitsOut) {
+  checkSequence(seq);
+  if (n == 0)
+    fail(Code::InvalidArgument, "the prompt is empty");
+  for (size_t i = 0; i < n; ++i)
+    checkToken(ids[i]);
+  const Plan *plan = artifact->prefill();
+  if (!plan)
+    fail(Code::Unimplemented, "the model has no entry of kind prefill");
+  if (logitsOut && !artifact->findPlan("logits"))
+    fail(Code::Unimplemented, "the model has no entry logits");
+  beginStep();
+  // A prompt that cannot fit is refused before its first chunk.
+  kv->reserve(seq, n, Append::Prefill);
+
+  uint64_t width = artifact->manifest().model.hidden;
+  BoundPlan &bound = *executor->find(plan);
+  for (size_t done = 0; done < n;) {
+    if (done > 0) {
+      beginStep();
+      kv->reserve(seq, std::min<size_t>(plan->rows, n - done),
+                  Append::Prefill);
+    }
+    size_t rows = std::min<size_t>(plan->rows, n - done);
+    prefillChunk(seq, ids + done, rows);
+    if (hidden)
+      std::memcpy(hidden + done * width, bound.hiddenOut,
+                  rows * width * sizeof(float));
+    done += rows;
+    if (compactChunks)
+      compact(seq, Compact::Chunk);
+    if (done == n && compactEnd)
+      compact(seq, Compact::Capped);
+    verifyCounts(seq);
+    if (done == n && logitsOut)
+      logits(bound.hiddenOut + (rows - 1) * width, 1, logitsOut);
+  }
+}
+
+void Context::logits(const float *hidden, size_t n, float *out) {
+  BoundPlan *bound = executor->find(artifact->findPlan("logits"));
+  if (!bound)
+    fail(Code::Unimplemented, "the model has no entry logits");
+  if (broken)
+    beginStep();
+  uint64_t width = artifact->manifest().model.hidden;
+  uint64_t vocab = artifact->manifest().model.vocab;
+  for (size_t done = 0; done < n;) {
+    size_t rows = std::min<size_t>(bound->plan->rows, n - done);
+    std::memcpy(bound->hiddenIn, hidden + done * width,
+                rows * width * sizeof(float));
+    std::memset(bound->hiddenIn + rows * width, 0,
+                (bound->plan->rows - rows) * width * sizeof(float));
+    runStep(*bound);
+    std::memcpy(out + done * vocab, bound->logits,
+                rows * vocab * sizeof(float));
+    done += rows;
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Decode
+//===----------------------------------------------------------------------===//
+
+void Context::decodeBucket(const DecodeRow *rows, size_t n, float *logitsOut) {
+  const auto &buckets = artifact->decodeBuckets();
+  auto it = std::find_if(buckets.begin(), buckets.end(),
+                         [&](const Plan *plan) { return plan->rows >= n; });
+  BoundPlan &bound = *executor->find(*it);
+  for (uint64_t i = 0; i < bound.plan->rows; ++i) {
+    // Padding repeats the first row: it writes nothing, and reads what exists.
+    const DecodeRow &row = rows[i < n ? i : 0];
+    if (bound.ids)
+      bound.ids[i] = row.token;
+    if (bound.positions)
+      bound.positions[i] = static_cast<int32_t>(kv->length(row.seq));
+    if (bound.sequences)
+      bound.sequences[i] = static_cast<int32_t>(row.seq);
+    if (bound.active)
+      bound.active[i] = i < n;
+  }
+  runStep(bound);
+  for (size_t i = 0; i < n; ++i)
+    kv->advance(rows[i].seq, 1, Append::Decode);
+  for (size_t i = 0; i < n; ++i)
+    verifyCounts(rows[i].seq);
+  uint64_t vocab = artifact->manifest().model.vocab;
+  if (logitsOut)
+    std::memcpy(logitsOut, bound.logits, n * vocab * sizeof(float));
+}
+
+void Context::decode(const DecodeRow *rows, size_t n, float *logitsOut) {
+  if (n == 0)
+    fail(Code::InvalidArgument, "a decode step needs a row");
+  std::vector<uint32_t> seqs;
+  for (size_t i = 0; i < n; ++i) {
+    checkSequence(rows[i].seq);
+    checkToken(rows[i].token);
+    seqs.push_back(rows[i].seq);
+  }
+  std::vector<uint32_t> sorted = seqs;
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+    fail(Code::InvalidArgument, "two rows of a step have the same sequence");
+  const auto &buckets = artifact->decodeBuckets();
+  if (buckets.empty())
+    fail(Code::Unimplemented, "the model has no entry of kind decode");
+  beginStep();
+  kv->reserve(seqs.data(), n, 1, Append::Decode);
+
+  uint64_t vocab = artifact->manifest().model.vocab;
+  uint64_t largest = buckets.back()->rows;
+  for (size_t done = 0; done < n;) {
+    size_t now = std::min<size_t>(largest, n - done);
+    decodeBucket(rows + done, now,
+                 logitsOut ? logitsOut + done * vocab : nullptr);
+    done += now;
+  }
+}
+
+void Context::trim(uint32_t seq, uint64_t n) {
+  checkSequence(seq);
+  if (broken)
+    beginStep();
+  uint64_t before = kv->length(seq);
+  kv->trim(seq, n);
+  if (n == before)
+    return;
+  BoundPlan *bound = executor->find(artifact->findPlan("maintain_rebuild"));
+  if (!bound)
+    return;
+  if (bound->sequences)
+    bound->sequences[0] = static_cast<int32_t>(seq);
+  runStep(*bound);
+}

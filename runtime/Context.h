@@ -1,0 +1,86 @@
+//===- Context.h - Steps over a model and a cache ---------------*- C++ -*-===//
+//
+// A step either does not start or completes: everything that can be refused
+// (arguments, pages, context, cancellation) is refused before a kernel runs. A
+// kernel that fails all the same poisons the context.
+//
+//===----------------------------------------------------------------------===//
+#ifndef SPARSE_RUNTIME_CONTEXT_H
+#define SPARSE_RUNTIME_CONTEXT_H
+
+#include "Cache.h"
+#include "Executor.h"
+#include "Model.h"
+
+#include <atomic>
+#include <memory>
+
+namespace sparse::runtime {
+
+struct ContextOptions {
+  uint32_t maxSequences = 64;
+  uint64_t limitBytes = 0; ///< of KV pages; 0 = 3/4 of physical memory
+  unsigned threads = 0;    ///< 0 = all processors this process may use
+  bool checkCounts = false; ///< compare the mirror after each step
+  std::shared_ptr<Memory> memory;     ///< null = the operating system
+  std::shared_ptr<Parallel> parallel; ///< null = an own pool
+};
+
+struct DecodeRow {
+  uint32_t seq;
+  int32_t token;
+};
+
+/// One owner at a time, except `cancel`, which any thread may call.
+class Context {
+public:
+  Context(std::shared_ptr<const Model> model, const ContextOptions &options);
+
+  Cache &cache() { return *kv; }
+  const Cache &cache() const { return *kv; }
+  const Model &model() const { return *artifact; }
+  unsigned threads() const { return parallel->threads(); }
+
+  /// Appends a prompt. `hidden` (f32[n, D], may be null) receives the rows
+  /// before the final norm, `logits` (f32[V], may be null) the logits after the
+  /// last token. Works chunk by chunk; CANCELLED leaves the chunks before it.
+  void prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
+               float *logits);
+
+  /// Appends one token to each of `n` different sequences. `logits` is
+  /// f32[n, V] or null.
+  void decode(const DecodeRow *rows, size_t n, float *logits);
+
+  /// Final norm and head of `n` rows: f32[n, D] to f32[n, V].
+  void logits(const float *hidden, size_t n, float *out);
+
+  void trim(uint32_t seq, uint64_t n);
+
+  /// Makes the running or the next step fail with CANCELLED, once.
+  void cancel() { cancelled = true; }
+
+  bool poisoned() const { return broken; }
+
+private:
+  void checkSequence(uint32_t seq) const;
+  void checkToken(int32_t token) const;
+  void beginStep();
+  void runStep(BoundPlan &bound);
+  void verifyCounts(uint32_t seq);
+  void prefillChunk(uint32_t seq, const int32_t *ids, size_t n);
+  void compact(uint32_t seq, Compact which);
+  void decodeBucket(const DecodeRow *rows, size_t n, float *logits);
+
+  std::shared_ptr<const Model> artifact;
+  std::shared_ptr<Memory> memory;
+  std::shared_ptr<Parallel> parallel;
+  std::unique_ptr<Cache> kv;
+  std::unique_ptr<Executor> executor;
+  bool checkCounts, compactChunks = false, compactEnd = false;
+  std::atomic<bool> cancelled{false};
+  bool broken = false;
+};
+
+} // namespace sparse::runtime
+
+#endif // SPARSE_RUNTIME_CONTEXT_H

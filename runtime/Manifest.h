@@ -1,0 +1,101 @@
+//===- Manifest.h - What a model directory holds ----------------*- C++ -*-===//
+#ifndef SPARSE_RUNTIME_MANIFEST_H
+#define SPARSE_RUNTIME_MANIFEST_H
+
+#include "DType.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace sparse::runtime {
+
+inline constexpr int64_t schemaVersion = 1;
+
+/// What the rows of a component belong to. Page and slot components have one
+/// entry per logical page or slot; the rest is one block per sequence.
+enum class Scope { Page, Slot, Head, Layer, Sequence };
+
+/// One slab `[sequences, *shape]` of a layer's cache.
+struct Component {
+  std::string name;
+  DType dtype = DType::F32;
+  std::vector<uint64_t> shape;
+  Scope scope = Scope::Head;
+  /// The bytes of one element of a fresh row (`dtypeBytes(dtype)` of them).
+  uint8_t init[8] = {};
+  bool content = false;
+  bool counter = false;
+  /// The axis of `shape` that counts pages or slots (page and slot scope).
+  size_t axis = 1;
+
+  uint64_t elements() const;
+  uint64_t rowBytes() const { return elements() * dtypeBytes(dtype); }
+};
+
+/// `prefill_cap`: when the cap of a layer is enforced during a prompt.
+enum class PrefillCap { None, End, Chunk };
+
+/// The solved layout of one layer's cache. Units: slots, pages, bytes.
+struct LayerLayout {
+  uint32_t kvHeads = 0;
+  uint32_t page = 0;       ///< slots of a page
+  uint64_t pageBytes = 0;  ///< K and V of one page of one head
+  uint64_t keyBytes = 0;   ///< the offset of V in a page
+  uint64_t slotBytes = 0;  ///< K and V of one slot of one head
+  uint64_t maxPages = 0;   ///< width of the page table
+  std::vector<int64_t> caps; ///< per head; -1 = no cap
+  PrefillCap prefillCap = PrefillCap::None;
+  bool slotted = false;
+  bool writesInPlace = false;
+  std::vector<Component> components;
+  size_t table = 0, count = 0, victim = 0; ///< indices into `components`
+
+  uint64_t maxSlots() const { return maxPages * page; }
+  const Component *find(const std::string &name) const;
+};
+
+struct ModelFacts {
+  uint64_t layers = 0, hidden = 0, vocab = 0, heads = 0, kvHeads = 0,
+           headDim = 0, maxContext = 0, prefillChunk = 0;
+  std::string weightsDType, kvDType;
+};
+
+struct Target {
+  std::string name, code;
+  std::vector<std::string> requires_;
+};
+
+struct EntryInfo {
+  std::string name, kind, plan;
+  uint64_t rows = 0;
+};
+
+struct Section {
+  std::string path, kind, sha256;
+  uint64_t bytes = 0;
+};
+
+struct Manifest {
+  std::string createdBy, sourceName, sourceSha256, policy;
+  ModelFacts model;
+  std::vector<Target> targets;
+  std::vector<LayerLayout> layers;
+  std::vector<EntryInfo> entries;
+  std::vector<Section> sections;
+
+  const Section *findSection(const std::string &path) const;
+};
+
+/// Checks the digest of the bytes, then the schema version, then everything
+/// else. Throws DATA_LOSS, INCOMPATIBLE or INVALID_ARGUMENT in that order.
+Manifest parseManifest(const std::string &text, const std::string &where);
+
+/// The digest that `text` should carry. `begin` receives the offset of its 64
+/// digits. Throws INVALID_ARGUMENT when the file does not start with one.
+std::string manifestDigest(const std::string &text, const std::string &where,
+                           size_t &begin);
+
+} // namespace sparse::runtime
+
+#endif // SPARSE_RUNTIME_MANIFEST_H

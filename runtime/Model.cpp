@@ -1,0 +1,160 @@
+//===- Model.cpp - A loaded artifact --------------------------------------===//
+
+#include "Model.h"
+#include "Checked.h"
+#include "CpuFeatures.h"
+#include "Sha256.h"
+
+#include <algorithm>
+#include <map>
+
+using namespace sparse::runtime;
+
+static constexpr uint64_t maxManifest = 64 << 20;
+static constexpr uint64_t maxPlan = 256 << 20;
+static constexpr uint64_t maxTokenizer = 256 << 20;
+
+/// Compares the bytes behind an open descriptor with the manifest.
+static void verifySection(const File &file, const Section &section,
+                          bool digest) {
+  if (file.size != section.bytes)
+    fail(Code::DataLoss, "%s has %llu bytes, the manifest says %llu",
+         file.path.c_str(), static_cast<unsigned long long>(file.size),
+         static_cast<unsigned long long>(section.bytes));
+  if (!digest)
+    return;
+  Mapping map(file);
+  if (sha256(map.data(), map.size()) != section.sha256)
+    fail(Code::DataLoss,
+         "%s does not match its digest; the file was altered or damaged, "
+         "compile or copy the model again",
+         file.path.c_str());
+}
+
+void Model::choose(const LoadOptions &options) {
+  std::set<std::string> features = options.cpuFeatures.empty()
+                                       ? hostCpuFeatures()
+                                       : options.cpuFeatures;
+  std::string reasons;
+  for (const Target &target : info.targets) {
+    if (!options.target.empty() && target.name != options.target)
+      continue;
+    std::string missing;
+    for (const std::string &feature : target.requires_)
+      if (!features.count(feature))
+        missing += " " + feature;
+    if (missing.empty()) {
+      chosen = &target;
+      return;
+    }
+    reasons += "; " + target.name + " needs" + missing;
+  }
+  if (reasons.empty())
+    fail(options.target.empty() ? Code::Incompatible : Code::NotFound,
+         "%s: there is no code for target '%s'", directory.c_str(),
+         options.target.c_str());
+  fail(Code::Incompatible,
+       "%s: no target runs on this CPU%s; compile with a lower --target",
+       directory.c_str(), reasons.c_str());
+}
+
+Model::Model(const std::string &path, const LoadOptions &options)
+    : directory(path) {
+  ModelDir dir(path);
+  File manifestFile = dir.open("manifest.json");
+  info = parseManifest(readFile(manifestFile, maxManifest), manifestFile.path);
+  choose(options);
+  if (!options.verify && options.log)
+    options.log(LogLevel::Warning,
+                path + ": digests of sections are not checked");
+
+  // Everything is opened and verified before anything is used; what is used
+  // are the same descriptors.
+  std::map<std::string, File> files;
+  const Section *weightsSection = nullptr, *tokenizerSection = nullptr;
+  for (const Section &section : info.sections) {
+    File file = dir.open(section.path);
+    verifySection(file, section, options.verify);
+    files.emplace(section.path, std::move(file));
+    if (section.kind == "weights") {
+      if (weightsSection)
+        fail(Code::InvalidArgument, "%s: two sections of kind weights",
+             path.c_str());
+      weightsSection = &section;
+    } else if (section.kind == "tokenizer") {
+      tokenizerSection = &section;
+    }
+  }
+  if (weightsSection)
+    weights = SafeTensors(files.at(weightsSection->path));
+  if (tokenizerSection)
+    tokenizerText =
+        readFile(files.at(tokenizerSection->path), maxTokenizer);
+  code = CodeObject(std::move(files.at(chosen->code)));
+  for (const EntryInfo &entry : info.entries) {
+    const File &file = files.at(entry.plan);
+    entries.push_back(parsePlan(readFile(file, maxPlan), file.path, entry,
+                                info, weights, code));
+  }
+  indexPlans();
+}
+
+void Model::indexPlans() {
+  for (const Plan &plan : entries) {
+    auto need = [&](BufferKind kind, const char *name) {
+      if (plan.find(kind, name) < 0)
+        fail(Code::InvalidArgument, "%s: entry %s has no buffer '%s'",
+             directory.c_str(), plan.name.c_str(), name);
+    };
+    if (plan.kind == "prefill") {
+      need(BufferKind::Output, "hidden");
+      // With several chunk lengths the one that the model states is used.
+      if (!prefillPlan || plan.rows == info.model.prefillChunk)
+        prefillPlan = &plan;
+    } else if (plan.kind == "decode") {
+      need(BufferKind::Output, "logits");
+      buckets.push_back(&plan);
+    } else if (plan.kind == "logits") {
+      need(BufferKind::Input, "hidden");
+      need(BufferKind::Output, "logits");
+    }
+  }
+  std::sort(buckets.begin(), buckets.end(),
+            [](const Plan *a, const Plan *b) { return a->rows < b->rows; });
+
+  bool capped = false, chunk = false, other = false;
+  for (const LayerLayout &layout : info.layers) {
+    bool has = std::any_of(layout.caps.begin(), layout.caps.end(),
+                           [](int64_t cap) { return cap >= 0; });
+    if (!has)
+      continue;
+    capped |= layout.prefillCap != PrefillCap::None;
+    chunk |= layout.prefillCap == PrefillCap::Chunk;
+    other |= layout.prefillCap != PrefillCap::Chunk;
+  }
+  if (capped && !findPlan("maintain_compact"))
+    fail(Code::InvalidArgument, "%s: layers have a cap but there is no entry "
+                                "maintain_compact",
+         directory.c_str());
+  // maintain_compact works on every capped layer, so it cannot run between
+  // the chunks when some of them wait for the end of the prompt.
+  if (chunk && other && !findPlan("maintain_compact_chunk"))
+    fail(Code::InvalidArgument,
+         "%s: layers differ in prefill_cap but there is no entry "
+         "maintain_compact_chunk",
+         directory.c_str());
+}
+
+const Plan *Model::findPlan(const char *name) const {
+  for (const Plan &plan : entries)
+    if (plan.name == name)
+      return &plan;
+  return nullptr;
+}
+
+uint64_t Model::denseSlotBytes(const LayerLayout &layout) const {
+  DType type;
+  if (!parseDType(info.model.kvDType, type))
+    return layout.slotBytes;
+  return 2 * info.model.headDim * dtypeBytes(type);
+}

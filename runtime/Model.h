@@ -1,0 +1,72 @@
+//===- Model.h - A loaded artifact ------------------------------*- C++ -*-===//
+#ifndef SPARSE_RUNTIME_MODEL_H
+#define SPARSE_RUNTIME_MODEL_H
+
+#include "CodeObject.h"
+#include "Manifest.h"
+#include "Plan.h"
+#include "SafeTensors.h"
+
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace sparse::runtime {
+
+enum class LogLevel { Debug = 0, Info = 1, Warning = 2, Error = 3 };
+using LogFn = std::function<void(LogLevel, const std::string &)>;
+
+struct LoadOptions {
+  /// Check the digests of sections. The manifest is always checked.
+  bool verify = true;
+  /// Name of the target to use; empty = the best that the CPU supports.
+  std::string target;
+  /// CPU features to assume; empty = those of the host.
+  std::set<std::string> cpuFeatures;
+  LogFn log;
+};
+
+/// A model directory, verified and mapped. Immutable after loading, so that
+/// any number of contexts on any threads may share it.
+class Model {
+public:
+  Model(const std::string &path, const LoadOptions &options);
+
+  const Manifest &manifest() const { return info; }
+  const Target &target() const { return *chosen; }
+  const std::vector<Plan> &plans() const { return entries; }
+  const std::string &path() const { return directory; }
+  /// The text of tokenizer.json, verified; empty when there is none.
+  const std::string &tokenizer() const { return tokenizerText; }
+
+  /// Null when there is no entry of this name.
+  const Plan *findPlan(const char *name) const;
+
+  /// The entry of kind `prefill`, or null.
+  const Plan *prefill() const { return prefillPlan; }
+
+  /// Entries of kind `decode` by ascending number of rows.
+  const std::vector<const Plan *> &decodeBuckets() const { return buckets; }
+
+  /// Bytes of one token of one KV head in a dense cache.
+  uint64_t denseSlotBytes(const LayerLayout &layout) const;
+
+private:
+  void choose(const LoadOptions &options);
+  void indexPlans();
+
+  std::string directory;
+  Manifest info;
+  const Target *chosen = nullptr;
+  SafeTensors weights;
+  CodeObject code;
+  std::vector<Plan> entries;
+  const Plan *prefillPlan = nullptr;
+  std::vector<const Plan *> buckets;
+  std::string tokenizerText;
+};
+
+} // namespace sparse::runtime
+
+#endif // SPARSE_RUNTIME_MODEL_H

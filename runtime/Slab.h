@@ -1,0 +1,66 @@
+//===- Slab.h - One component of a layer's cache ----------------*- C++ -*-===//
+#ifndef SPARSE_RUNTIME_SLAB_H
+#define SPARSE_RUNTIME_SLAB_H
+
+#include "Manifest.h"
+#include "Memory.h"
+
+namespace sparse::runtime {
+
+/// The memory `[sequences, *shape]` of a component. Only addresses are spent
+/// at first: a row costs memory where it was written. Page and slot entries
+/// get their initial value when their page is reserved, the rest of a row when
+/// its sequence is created.
+class Slab {
+public:
+  Slab(Memory &memory, const Component &component, const LayerLayout &layout,
+       uint64_t sequences);
+
+  uint8_t *base() const { return region.data(); }
+  uint8_t *row(uint64_t sequence) const { return base() + sequence * rowBytes; }
+
+  /// True for components with entries per page or slot, the table excepted.
+  bool perPage() const { return paged; }
+
+  /// Bytes that one logical page of one head adds.
+  uint64_t bytesPerPage() const { return paged ? pageSpan() * element : 0; }
+
+  /// Writes the initial value to a whole row.
+  void initRow(uint64_t sequence) const;
+
+  /// Writes the initial value to the entries of logical pages [begin, end) of
+  /// one head. Only for `perPage` components.
+  void initPages(uint64_t sequence, uint64_t head, uint64_t begin,
+                 uint64_t end) const;
+
+  /// The same for slots [begin, end). Page-scope components have no such
+  /// entries, and nothing happens.
+  void initSlots(uint64_t sequence, uint64_t head, uint64_t begin,
+                 uint64_t end) const;
+
+  /// Copies the entries of logical pages [0, pages) of one head.
+  void copyPages(uint64_t from, uint64_t to, uint64_t head,
+                 uint64_t pages) const;
+
+  /// Copies a whole row.
+  void copyRow(uint64_t from, uint64_t to) const;
+
+  /// Gives the memory of a row back; its content is lost.
+  void dropRow(uint64_t sequence) const;
+
+private:
+  uint64_t pageSpan() const { return outer * entriesPerPage * inner; }
+  template <typename Fn>
+  void forRanges(uint64_t head, uint64_t begin, uint64_t end, Fn fn) const;
+
+  Region region;
+  uint64_t rowBytes, element;
+  uint8_t init[8];
+  bool paged, slots;
+  // A row is [heads][outer][extent][inner], extent = the axis of pages or slots.
+  uint64_t outer = 1, extent = 1, inner = 1, entriesPerPage = 1;
+};
+
+} // namespace sparse::runtime
+
+#endif // SPARSE_RUNTIME_SLAB_H

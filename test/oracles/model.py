@@ -1,0 +1,191 @@
+"""A Llama that runs token by token or chunk by chunk, with any composition of policies.
+
+One step of a layer, in the order of methods.md §11: append, select pages, attend, add to the mass, evict. A prefill
+chunk appends all its tokens, then every query attends to what it may see, densely; eviction waits for the end of the
+prompt. Pages are pages of the slots of one KV head.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import h2o, page_topk, streaming
+from .cache import HeadCache
+from .dense import Network, attention_weights
+from .h2o import H2O
+from .page_topk import PageTopK
+from .streaming import Streaming
+
+Array = np.ndarray
+KVPolicy = Streaming | H2O
+
+
+@dataclass(frozen=True)
+class LayerPolicy:
+    """What one layer does. `kv` acts on all KV heads but those that `kv_by_head` names."""
+
+    attention: PageTopK | None = None
+    kv: KVPolicy | None = None
+    kv_by_head: Mapping[int, KVPolicy] = field(default_factory=dict)
+
+    def kv_of(self, head: int) -> KVPolicy | None:
+        return self.kv_by_head.get(head, self.kv)
+
+
+DENSE = LayerPolicy()
+
+
+@dataclass
+class HeadTrace:
+    """What one KV head did in one decode step."""
+
+    pages: list[Array] | None
+    """Page indices of each query head of the group, ascending; None where all were read."""
+    attended: int
+    """Slots that at least one query head gave weight to."""
+    evicted: int | None
+    """Position of the token that was evicted after the attention."""
+    kept: Array
+    """Positions in the cache after the step, ascending."""
+    slots: Array
+    """Position of every slot of the extent after the step; −1 is free."""
+
+
+@dataclass
+class Decoder:
+    """One sequence. `policies` is one for all layers, or one a layer."""
+
+    network: Network
+    policies: LayerPolicy | Sequence[LayerPolicy] = DENSE
+    length: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        c = self.network.config
+        if isinstance(self.policies, LayerPolicy):
+            self.policies = [self.policies] * c.layers
+        if len(self.policies) != c.layers:
+            raise ValueError(f"{len(self.policies)} policies for {c.layers} layers")
+        self.caches = [
+            [HeadCache(c.head_dim, (p.attention or PageTopK()).page, self.network.dtype) for _ in range(c.kv_heads)]
+            for p in self.policies
+        ]
+        self.trace: list[list[HeadTrace]] = []
+
+    def prefill(self, ids: Array, chunk: int | None = None) -> Array:
+        """Feeds a prompt in chunks, then lets the KV policies compact; logits [n, vocab] of every position."""
+        step = chunk or max(1, len(ids))
+        rows = [self._prefill_chunk(ids[start : start + step]) for start in range(0, len(ids), step)]
+        for policy, caches in zip(self.policies, self.caches, strict=True):
+            for head, cache in enumerate(caches):
+                _compact(policy.kv_of(head), cache)
+        return np.concatenate(rows)
+
+    def decode(self, token: int) -> Array:
+        """Feeds one token; logits [vocab]. `trace[layer][head]` then tells what happened."""
+        positions = np.array([self.length])
+        x = self.network.embed(np.array([token]))
+        self.trace = []
+        for layer, policy in enumerate(self.policies):
+            q, k, v = self.network.project(layer, x, positions)
+            grouped = self._grouped(q)
+            outputs, traces = [], []
+            for head, cache in enumerate(self.caches[layer]):
+                output, trace = _decode_head(
+                    policy.attention, policy.kv_of(head), cache, grouped[0, head], k[0, head], v[0, head], self.length
+                )
+                outputs.append(output)
+                traces.append(trace)
+            x = self.network.finish(layer, x, np.stack(outputs).reshape(q.shape))
+            self.trace.append(traces)
+        self.length += 1
+        return self.network.logits(x)[0]
+
+    def run(self, ids: Array, prefill: int, chunk: int | None = None) -> Array:
+        """Prefills the first `prefill` ids and decodes the others; logits [n, vocab]."""
+        rows = [self.prefill(ids[:prefill], chunk)] if prefill else []
+        rows += [self.decode(int(token))[None] for token in ids[prefill:]]
+        return np.concatenate(rows)
+
+    def _prefill_chunk(self, ids: Array) -> Array:
+        positions = np.arange(self.length, self.length + len(ids))
+        x = self.network.embed(ids)
+        for layer, policy in enumerate(self.policies):
+            q, k, v = self.network.project(layer, x, positions)
+            grouped = self._grouped(q)
+            outputs = []
+            for head, cache in enumerate(self.caches[layer]):
+                for row, position in enumerate(positions):
+                    cache.append_prefill(k[row, head], v[row, head], position)
+                seen = _visible(policy.kv_of(head), cache, positions)
+                weights = attention_weights(grouped[:, head], cache.keys, seen)
+                cache.mass += h2o.gathered_mass(weights)
+                outputs.append(np.einsum("rgn,nd->rgd", weights, cache.values))
+            x = self.network.finish(layer, x, np.stack(outputs, axis=1).reshape(q.shape))
+        self.length += len(ids)
+        return self.network.logits(x)
+
+    def _grouped(self, q: Array) -> Array:
+        """[rows, H, d] → [rows, Hk, group, d]."""
+        return q.reshape(len(q), self.network.config.kv_heads, -1, q.shape[-1])
+
+
+def _visible(kv: KVPolicy | None, cache: HeadCache, queries: Array) -> Array:
+    """Bool [rows, slots]: live, not after the query, and within what the KV policy lets it see."""
+    keys = cache.position[None, :]
+    seen = (keys >= 0) & (keys <= queries[:, None])
+    if isinstance(kv, Streaming):
+        seen &= streaming.visible(kv, queries[:, None], keys)
+    return seen
+
+
+def _decode_head(
+    attention: PageTopK | None, kv: KVPolicy | None, cache: HeadCache, q: Array, key: Array, value: Array, position: int
+) -> tuple[Array, HeadTrace]:
+    """One decode step of one KV head: q [group, d] → [group, d]."""
+    slot = cache.append_decode(key, value, position)
+    seen = np.repeat(_visible(kv, cache, np.array([position])), len(q), axis=0)
+
+    pages = None
+    if attention is not None:
+        pages = page_topk.select_pages(attention, q, cache.high, cache.low, slot // cache.page)
+    if pages is not None:
+        seen &= np.array([page_topk.slots_of(chosen, cache.page, cache.extent) for chosen in pages])
+
+    weights = attention_weights(q[None], cache.keys, seen[None])
+    output = weights[0] @ cache.values
+    cache.mass += h2o.gathered_mass(weights)
+    evicted = _evict(kv, cache)
+    kept = np.sort(cache.position[cache.live])
+    return output, HeadTrace(pages, int(seen.any(axis=0).sum()), evicted, kept, cache.position.copy())
+
+
+def _evict(kv: KVPolicy | None, cache: HeadCache) -> int | None:
+    """Frees at most one slot, once the live ones exceed the cap; gives its token's position."""
+    live = cache.live
+    if kv is None or len(live) <= kv.cap:
+        return None
+    if len(live) > kv.cap + 1:
+        raise ValueError("more than one token over the budget: the prompt was not compacted")
+    if isinstance(kv, H2O):
+        index = h2o.victim(kv, cache.mass[live], cache.position[live])
+    else:
+        index = int(np.flatnonzero(~streaming.kept(kv, cache.position[live]))[0])
+    slot = int(live[index])
+    position = int(cache.position[slot])
+    cache.evict(slot)
+    return position
+
+
+def _compact(kv: KVPolicy | None, cache: HeadCache) -> None:
+    """Brings a head with a cap down to it; a head without one is left alone."""
+    if kv is None:
+        return
+    live = cache.live
+    if len(live) <= kv.cap:
+        kept = np.ones(len(live), bool)
+    elif isinstance(kv, H2O):
+        kept = h2o.kept_after_prefill(kv, cache.mass[live], cache.position[live])
+    else:
+        kept = streaming.kept(kv, cache.position[live])
+    cache.compact(live[kept])

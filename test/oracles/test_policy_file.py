@@ -1,0 +1,43 @@
+"""Policy files become the policies they spell."""
+
+import pytest
+from oracles.h2o import H2O
+from oracles.model import LayerPolicy
+from oracles.page_topk import PageTopK
+from oracles.policy_file import parse_policies
+from oracles.streaming import Streaming
+
+
+def test_rules_ranges_and_heads() -> None:
+    text = """
+    version: 1
+    rules:
+      - layers: 1-
+        attention: {page_topk: {page: 8, budget: 64, group: sum}}
+      - {layers: 2, kv: {h2o: {heavy: 3, recent: 5, prefill: dense}}}
+      - {layers: 3-9, kv: {streaming: {sinks: 1, window: 7, heads: [0, 2]}, h2o: {heavy: 1, recent: 2, heads: [1]}}}
+      - layers: 4
+        attention: {page_topk: }
+    """
+    quest = PageTopK(page=8, budget=64, group="sum")
+    by_head = {0: Streaming(1, 7), 2: Streaming(1, 7), 1: H2O(1, 2)}
+    assert parse_policies(text, 5) == [
+        LayerPolicy(),
+        LayerPolicy(quest),
+        LayerPolicy(quest, H2O(3, 5)),
+        LayerPolicy(quest, kv_by_head=by_head),
+        LayerPolicy(PageTopK(), kv_by_head=by_head),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ("[{attention: {lsh: {}}}]", "page_topk expected"),
+        ("[{kv: {h2o: {heavy: 1, recent: 1, prefill: chunked}}}]", "prefill: dense"),
+        ("[{attention: {page_topk: {group: mean}}}]", "max or sum"),
+    ],
+)
+def test_what_has_no_oracle_is_refused(rules: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_policies(f"{{version: 1, rules: {rules}}}", 2)

@@ -1,4 +1,4 @@
-//===-- Passes.h - Passes and pipelines of the road ------------------------------------------------------*- C++ -*-===//
+//===-- Passes.h - Passes of the road --------------------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_PASSES_H
 #define SPARSE_PASSES_PASSES_H
 
@@ -22,16 +22,19 @@
 
 namespace sparse {
 #define GEN_PASS_DECL
-#define GEN_PASS_REGISTRATION
 #include "passes/Passes.h.inc"
 
 struct RaiseOptions : public mlir::PassPipelineOptions<RaiseOptions> {
   Option<int64_t> maxContext{*this, "max-context", llvm::cl::init(8192),
                              llvm::cl::desc("Positions of the RoPE tables that are computed from frequencies")};
 };
+
 /// The raise phase: the importer's 1:1 graph to canonical form (docs/architecture.md §2), with sites.
 void buildRaisePipeline(mlir::OpPassManager &manager, const RaiseOptions &options);
-/// Makes the pipelines of the phases available by name.
+
+#define GEN_PASS_REGISTRATION
+#include "passes/Passes.h.inc"
+/// `sparse-raise` and the pipelines of the other phases, by name.
 void registerPipelines();
 } // namespace sparse
 

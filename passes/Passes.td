@@ -1,4 +1,4 @@
-// Passes of the road, by phase.
+// Passes of the road, phase by phase.
 #ifndef SPARSE_PASSES_PASSES_TD
 #define SPARSE_PASSES_PASSES_TD
 
@@ -211,6 +211,55 @@ def ConvertToLinalgPass : Pass<"sparse-convert-to-linalg", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::math::MathDialect",
                            "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
                            "::sparse::plan::PlanDialect"];
+}
+
+//===-- kernels ---------------------------------------------------------------------------------------------------===//
+
+def SetStrategyPass : Pass<"sparse-set-strategy", "::mlir::ModuleOp"> {
+  let summary = "Choose the lowering of every kernel";
+  let description = [{
+    Sets `lowering_config` on each `plan.kernel` that has none, from the static shapes of its operands. What is there
+    already wins: tests and users pin strategies in the IR.
+  }];
+  let options = [
+    Option<"reference", "reference", "bool", "false", "Keep the scalar loops of the linalg lowering everywhere">,
+  ];
+  let dependentDialects = ["::sparse::sparsity::SparsityDialect"];
+}
+
+def FormKernelsPass : Pass<"sparse-form-kernels", "::mlir::ModuleOp"> {
+  let summary = "Turn entries into plans and kernel regions into functions on buffers";
+  let description = [{
+    Every distinct kernel becomes one `func.func` over memrefs and a task index; its top-level `scf.forall` becomes the
+    grid. Entries become `plan.entry`: state and weights by name, values between kernels at offsets of one arena,
+    reused when they are dead.
+  }];
+  let dependentDialects = ["::mlir::bufferization::BufferizationDialect", "::mlir::func::FuncDialect",
+                           "::mlir::affine::AffineDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::tensor::TensorDialect", "::sparse::plan::PlanDialect"];
+}
+
+def StackBuffersPass : Pass<"sparse-stack-buffers", "::mlir::func::FuncOp"> {
+  let summary = "Move the static temporaries of a kernel to its stack frame";
+  let description = [{
+    A `memref.alloc` of static shape that does not leave its block through a terminator becomes a `memref.alloca` at the
+    start of the function. Any other allocation is an error: kernels do not allocate.
+  }];
+  let dependentDialects = ["::mlir::memref::MemRefDialect"];
+}
+
+def RecordBuffersPass : Pass<"sparse-record-buffers", "::mlir::ModuleOp"> {
+  let summary = "Keep the memref types of a kernel's arguments as an attribute";
+  let description = [{The conversion to the llvm dialect takes them apart; `sparse-wrap-kernels` needs them.}];
+}
+
+def WrapKernelsPass : Pass<"sparse-wrap-kernels", "::mlir::ModuleOp"> {
+  let summary = "Give kernels the packed-argument ABI";
+  let description = [{
+    `llvm.func @k(%args: !llvm.ptr, %task: i64)` loads the buffer pointers and calls the kernel, which becomes internal
+    (docs/architecture.md §5).
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
 }
 
 #endif

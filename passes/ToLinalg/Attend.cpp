@@ -207,28 +207,33 @@ void sparse::lowering::lowerAttend(Emitter &e, KernelContext &k, sparsity::Atten
           physical = t.physicalPage(logical);
           Value scores = t.scores(logical, physical, {});
           AffineMap all = e.map(2, {0, 1}), byRow = e.map(2, {0});
-          Value top = e.generic(scores, carried[0], {all, byRow}, {Iter::parallel, Iter::reduction},
-                                [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                  return arith::MaximumFOp::create(b, loc, a[1], a[0]);
+          // The carried tensors are only written by the last op on each, so that they stay in place.
+          Value pageTop = e.generic(scores, e.filled({n}, e.f32(kHidden)), {all, byRow},
+                                    {Iter::parallel, Iter::reduction},
+                                    [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                      return arith::MaximumFOp::create(b, loc, a[1], a[0]);
+                                    });
+          AffineMap rowOnly = e.map(1, {0});
+          Value top = e.generic({carried[0], pageTop}, e.empty({n}, f32), {rowOnly, rowOnly, rowOnly},
+                                {Iter::parallel}, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                  return arith::MaximumFOp::create(b, loc, a[0], a[1]);
                                 });
-          Value correction = e.generic({carried[0], top}, e.empty({n}, f32), {e.map(1, {0}), e.map(1, {0}), e.map(1, {0})},
+          Value correction = e.generic({carried[0], top}, e.empty({n}, f32), {rowOnly, rowOnly, rowOnly},
                                        {Iter::parallel}, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
                                          return math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, a[0], a[1]));
                                        });
           Value p = weights(e, scores, top);
-          Value scaledSum = e.generic({carried[1], correction}, e.empty({n}, f32),
-                                      {e.map(1, {0}), e.map(1, {0}), e.map(1, {0})}, {Iter::parallel},
-                                      [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                        return arith::MulFOp::create(b, loc, a[0], a[1]);
-                                      });
-          Value sum = e.generic(p, scaledSum, {all, byRow}, {Iter::parallel, Iter::reduction},
+          Value pageSum = e.generic(p, e.filled({n}, e.f32(0)), {all, byRow}, {Iter::parallel, Iter::reduction},
+                                    [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                      return arith::AddFOp::create(b, loc, a[1], a[0]);
+                                    });
+          Value sum = e.generic({correction, pageSum}, carried[1], {rowOnly, rowOnly, rowOnly}, {Iter::parallel},
                                 [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                  return arith::AddFOp::create(b, loc, a[1], a[0]);
+                                  return arith::AddFOp::create(b, loc, arith::MulFOp::create(b, loc, a[2], a[0]), a[1]);
                                 });
-          Value scaledOut = e.generic({carried[2], correction}, e.empty({n, width}, f32), {all, byRow, all},
-                                      {Iter::parallel, Iter::parallel},
+          Value scaledOut = e.generic(correction, carried[2], {byRow, all}, {Iter::parallel, Iter::parallel},
                                       [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                        return arith::MulFOp::create(b, loc, a[0], a[1]);
+                                        return arith::MulFOp::create(b, loc, a[1], a[0]);
                                       });
           Value out = e.generic({p, t.valueTile(physical)}, scaledOut,
                                 {e.map(3, {0, 1}), e.map(3, {1, 2}), e.map(3, {0, 2})},
@@ -237,7 +242,9 @@ void sparse::lowering::lowerAttend(Emitter &e, KernelContext &k, sparsity::Atten
                                   Value product = arith::MulFOp::create(b, loc, a[0], Emitter(b, loc).toF32(a[1]));
                                   return arith::AddFOp::create(b, loc, a[2], product);
                                 });
-          return SmallVector<Value>{top, sum, out};
+          Value newTop = e.generic(top, carried[0], {rowOnly, rowOnly}, {Iter::parallel},
+                                   [](OpBuilder &, Location, ValueRange a) -> Value { return a[0]; });
+          return SmallVector<Value>{newTop, sum, out};
         });
         Value normal = e.generic({folded[2], folded[1]}, e.empty({n, width}, f32),
                                  {e.map(2, {0, 1}), e.map(2, {0}), e.map(2, {0, 1})}, {Iter::parallel, Iter::parallel},

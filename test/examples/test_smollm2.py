@@ -19,11 +19,9 @@ from tokenizers import Tokenizer  # noqa: E402
 
 
 def test_chat_form() -> None:
-    text = prompt.chat(
-        [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}],
-        answer=False,
-    )
-    assert text == "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
+    turns = [("system", "S"), ("user", "U"), ("assistant", "A")]
+    text = prompt.chat([{"role": role, "content": content} for role, content in turns], answer=False)
+    assert text == "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
     question = prompt.user("U")
     assert question.startswith(f"<|im_start|>system\n{prompt.SYSTEM}<|im_end|>\n<|im_start|>user\nU<|im_end|>\n")
     assert question.endswith("<|im_end|>\n<|im_start|>assistant\n")

@@ -1,0 +1,51 @@
+//===-- SetStrategy.cpp - Choice of each kernel's lowering --------------------------------------------------------===//
+#include "passes/Passes.h"
+
+namespace sparse {
+#define GEN_PASS_DEF_SETSTRATEGYPASS
+#include "passes/Passes.h.inc"
+} // namespace sparse
+
+using namespace mlir;
+using namespace sparse;
+
+/// Largest power of two up to `most` that divides `n`.
+static int64_t dividingTile(int64_t n, int64_t most) {
+  int64_t tile = 1;
+  while (tile * 2 <= most && n % (tile * 2) == 0)
+    tile *= 2;
+  return tile;
+}
+
+namespace {
+class SetStrategy : public sparse::impl::SetStrategyPassBase<SetStrategy> {
+public:
+  using SetStrategyPassBase::SetStrategyPassBase;
+
+  void runOnOperation() override {
+    Builder b(&getContext());
+    getOperation().walk([&](plan::KernelOp kernel) {
+      if (kernel->hasAttr("lowering_config"))
+        return;
+      auto strategy = reference ? sparsity::Strategy::Reference : sparsity::Strategy::Vector;
+      kernel->setAttr("lowering_config",
+                      sparsity::LoweringConfigAttr::get(&getContext(), strategy, b.getDenseI64ArrayAttr(tiles(kernel))));
+    });
+  }
+
+private:
+  /// Rows of a task. Linear layers: up to 8 share a read of the weights, accumulators stay in registers. Attention
+  /// (prefill): 8 query positions share a page.
+  SmallVector<int64_t> tiles(plan::KernelOp kernel) {
+    for (Type type : kernel->getResultTypes())
+      if (auto tensor = dyn_cast<RankedTensorType>(type))
+        if (tensor.getRank() == 2)
+          return {dividingTile(tensor.getDimSize(0), 8)};
+    // The mass of a prefill: rows from its query.
+    for (Type type : kernel->getOperandTypes())
+      if (auto tensor = dyn_cast<RankedTensorType>(type))
+        return {dividingTile(tensor.getDimSize(0), 8)};
+    return {1};
+  }
+};
+} // namespace

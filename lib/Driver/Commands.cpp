@@ -1,6 +1,7 @@
 //===-- Commands.cpp - The sub-commands of sparse-opt -------------------------------------------------------------===//
 #include "lib/Driver/Commands.h"
 #include "lib/Driver/ImportCommand.h"
+#include "lib/Driver/InspectCommand.h"
 
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
@@ -9,6 +10,7 @@ using namespace sparse::driver;
 
 static constexpr Command table[] = {
     {"import", "reads an ONNX model into the onnx dialect", importCommand},
+    {"inspect", "prints what a model is and the sites recognised in it", inspectCommand},
 };
 
 llvm::ArrayRef<Command> sparse::driver::commands() { return table; }

@@ -151,6 +151,8 @@ LogicalResult InitializerOp::verify() {
   if (!type || !type.hasStaticShape())
     return emitOpError("needs a static shape, has ") << getType();
   if (getFile()) {
+    if (!getOffset() || !getLength() || !type.getElementType().isIntOrFloat())
+      return emitOpError("needs offset, length and an integer or float type with its file");
     unsigned bits = type.getElementType().isInteger(1) ? 8 : type.getElementTypeBitWidth();
     int64_t bytes = type.getNumElements() * bits / 8;
     if (*getLength() != static_cast<uint64_t>(bytes))

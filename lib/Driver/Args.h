@@ -1,4 +1,4 @@
-//===-- Args.h - Command lines of sub-commands -------------------------------------------------------------*- C++ -*-===//
+//===-- Args.h - Command lines of sub-commands ----------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_DRIVER_ARGS_H
 #define SPARSE_LIB_DRIVER_ARGS_H
 

@@ -23,7 +23,8 @@ const Command *sparse::driver::findCommand(llvm::StringRef name) {
 }
 
 void sparse::driver::printCommands(llvm::StringRef tool) {
-  llvm::outs() << "Usage: " << tool << " <command> [options], or " << tool << " [pass options] file.mlir\n\nCommands:\n";
+  llvm::outs() << "Usage: " << tool << " <command> [options], or " << tool
+               << " [pass options] file.mlir\n\nCommands:\n";
   for (const Command &command : table)
     llvm::outs() << "  " << llvm::left_justify(command.name, 16) << command.summary << '\n';
   llvm::outs() << "\n'" << tool << " <command> --help' explains one of them; '" << tool

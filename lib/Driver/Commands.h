@@ -1,4 +1,4 @@
-//===-- Commands.h - Sub-commands of a tool ----------------------------------------------------------------*- C++ -*-===//
+//===-- Commands.h - Sub-commands of a tool -------------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_DRIVER_COMMANDS_H
 #define SPARSE_LIB_DRIVER_COMMANDS_H
 
@@ -16,8 +16,8 @@ enum ExitCode {
   ExitInternal = 5     ///< a bug
 };
 
-/// One sub-command. It parses its own arguments: LLVM's global option parser is never involved, whose thousands of names
-/// would show up in `--help`.
+/// One sub-command. It parses its own arguments: LLVM's global option parser is never involved, whose thousands of
+/// names would show up in `--help`.
 struct Command {
   llvm::StringRef name;
   llvm::StringRef summary;

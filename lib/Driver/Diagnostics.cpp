@@ -1,7 +1,9 @@
 //===-- Diagnostics.cpp - How the tools print diagnostics ---------------------------------------------------------===//
 #include "lib/Driver/Diagnostics.h"
 
+#include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Location.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Process.h"
 
 using namespace mlir;
@@ -52,6 +54,8 @@ DiagnosticPrinter::DiagnosticPrinter(MLIRContext *context, raw_ostream &os)
     : ScopedDiagnosticHandler(context), os(os),
       colours(&os == &llvm::errs() && llvm::sys::Process::StandardErrHasColors() &&
               !llvm::sys::Process::GetEnv("NO_COLOR")) {
+  // One line each: the note that shows the op in full stays out.
+  context->printOpOnDiagnostic(false);
   setHandler([this](Diagnostic &diagnostic) {
     print(diagnostic, 0);
     return success();

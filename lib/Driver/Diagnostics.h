@@ -1,4 +1,4 @@
-//===-- Diagnostics.h - How the tools print diagnostics ----------------------------------------------------*- C++ -*-===//
+//===-- Diagnostics.h - How the tools print diagnostics -------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_DRIVER_DIAGNOSTICS_H
 #define SPARSE_LIB_DRIVER_DIAGNOSTICS_H
 

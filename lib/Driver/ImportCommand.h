@@ -1,4 +1,4 @@
-//===-- ImportCommand.h - sparse-opt import ----------------------------------------------------------------*- C++ -*-===//
+//===-- ImportCommand.h - sparse-opt import -------------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_DRIVER_IMPORTCOMMAND_H
 #define SPARSE_LIB_DRIVER_IMPORTCOMMAND_H
 

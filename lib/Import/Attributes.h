@@ -1,4 +1,4 @@
-//===-- Attributes.h - AttributeProto to MLIR attributes ---------------------------------------------------*- C++ -*-===//
+//===-- Attributes.h - AttributeProto to MLIR attributes ------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_ATTRIBUTES_H
 #define SPARSE_LIB_IMPORT_ATTRIBUTES_H
 

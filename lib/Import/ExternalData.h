@@ -1,4 +1,4 @@
-//===-- ExternalData.h - Files beside the model ------------------------------------------------------------*- C++ -*-===//
+//===-- ExternalData.h - Files beside the model ---------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_EXTERNALDATA_H
 #define SPARSE_LIB_IMPORT_EXTERNALDATA_H
 

@@ -1,4 +1,4 @@
-//===-- Functions.h - Model-local functions ----------------------------------------------------------------*- C++ -*-===//
+//===-- Functions.h - Model-local functions -------------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_FUNCTIONS_H
 #define SPARSE_LIB_IMPORT_FUNCTIONS_H
 
@@ -15,8 +15,8 @@ llvm::StringRef canonicalDomain(llvm::StringRef domain);
 /// The functions that a model defines, by (domain, name, overload).
 class Functions {
 public:
-  /// Registers the functions of `model`. Emits a diagnostic and fails when one is defined twice, when they are recursive
-  /// or nest too deeply, or when inlining all calls would exceed the limit on nodes.
+  /// Registers the functions of `model`. Emits a diagnostic and fails when one is defined twice, when they are
+  /// recursive or nest too deeply, or when inlining all calls would exceed the limit on nodes.
   mlir::LogicalResult load(const proto::ModelProto &model, const Source &source, const ImportLimits &limits);
 
   /// The function that `node` calls; null when it is an operator.

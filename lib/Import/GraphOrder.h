@@ -1,4 +1,4 @@
-//===-- GraphOrder.h - Names and order of the nodes of a graph ---------------------------------------------*- C++ -*-===//
+//===-- GraphOrder.h - Names and order of the nodes of a graph ------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_GRAPHORDER_H
 #define SPARSE_LIB_IMPORT_GRAPHORDER_H
 

@@ -1,4 +1,4 @@
-//===-- Import.h - ONNX files to the onnx dialect ----------------------------------------------------------*- C++ -*-===//
+//===-- Import.h - ONNX files to the onnx dialect -------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_IMPORT_H
 #define SPARSE_LIB_IMPORT_IMPORT_H
 
@@ -33,9 +33,9 @@ struct ImportOptions {
   ImportLimits limits;
 };
 
-/// Reads the ONNX model at `path` into a module: weights as `onnx.initializer` symbols that name bytes of files, and the
-/// graph as `func.func @main` of onnx ops. On anything wrong emits one diagnostic, located at the node, the initializer
-/// or the byte that is at fault, and returns null.
+/// Reads the ONNX model at `path` into a module: weights as `onnx.initializer` symbols that name bytes of files, and
+/// the graph as `func.func @main` of onnx ops. On anything wrong emits one diagnostic, located at the node, the
+/// initializer or the byte that is at fault, and returns null.
 mlir::OwningOpRef<mlir::ModuleOp> importOnnx(llvm::StringRef path, const ImportOptions &options,
                                              mlir::MLIRContext *context);
 } // namespace sparse::import

@@ -47,14 +47,15 @@ bool Importer::isVisible(const Scope &scope, StringRef name) const {
 }
 
 FailureOr<Value> Importer::lookup(Scope &scope, StringRef name, Location loc) {
-  for (Scope *at = &scope; at; at = const_cast<Scope *>(at->outer)) {
+  for (Scope *at = &scope; at; at = at->outer) {
     if (auto found = at->values.find(name); found != at->values.end())
       return found->second;
     auto found = at->initializers.find(name);
     if (found == at->initializers.end())
       continue;
-    FailureOr<Value> value = weights.materialize(*found->second.tensor, found->second.info, name,
-                                                 inlineInitializerBytes, source.item("initializer '" + Twine(name) + "'"));
+    auto [tensor, info] = found->second;
+    FailureOr<Value> value = weights.materialize(*tensor, info, name, inlineInitializerBytes,
+                                                 source.item("initializer '" + Twine(name) + "'"));
     if (succeeded(value))
       at->values[name] = *value;
     return value;

@@ -120,7 +120,8 @@ LogicalResult Importer::importModel() {
     return emitError(whole) << "has a graph without outputs";
 
   Opsets opsets;
-  if (failed(importOpsets(model.opset_import(), opsets, whole)) || failed(functions.load(model, source, options.limits)))
+  if (failed(importOpsets(model.opset_import(), opsets, whole)) ||
+      failed(functions.load(model, source, options.limits)))
     return failure();
   Scope scope;
   scope.opsets = &opsets;

@@ -1,9 +1,11 @@
 //===-- ImportNode.cpp - One node ---------------------------------------------------------------------------------===//
 #include "dialects/ONNX/ONNX.h"
 #include "lib/Import/Attributes.h"
+#include "lib/Import/CheckNode.h"
 #include "lib/Import/Importer.h"
 #include "lib/Import/Types.h"
 
+#include "mlir/IR/Verifier.h"
 #include "llvm/ADT/StringSwitch.h"
 
 using namespace mlir;
@@ -249,6 +251,9 @@ LogicalResult Importer::importTyped(const proto::NodeProto &node, NodeForm form,
 
   if (operandCount >= 0)
     form.operands.resize(operandCount);
+  else if (form.operands.empty() || llvm::is_contained(form.operands, Value()))
+    return emitError(loc) << "is a " << form.opType
+                          << (form.operands.empty() ? " without inputs" : " with an absent input");
   for (Value &operand : form.operands)
     operand = operand ? operand : weights.noValue();
   OperationState state(loc, *name);
@@ -269,6 +274,9 @@ LogicalResult Importer::importTyped(const proto::NodeProto &node, NodeForm form,
     state.addTypes(type);
   }
   Operation *op = builder.create(state);
+  // The op's own verifier first: the checks rely on operands of the right kind.
+  if (failed(verify(op, /*verifyRecursively=*/false)) || failed(checkNode(op)))
+    return failure();
   for (int i = 0; i < node.output_size(); ++i)
     define(scope, node.output(i), op->getResult(i));
   done = true;

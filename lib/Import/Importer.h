@@ -1,4 +1,4 @@
-//===-- Importer.h - The state of one import ---------------------------------------------------------------*- C++ -*-===//
+//===-- Importer.h - The state of one import ------------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_IMPORTER_H
 #define SPARSE_LIB_IMPORT_IMPORTER_H
 
@@ -19,7 +19,7 @@ struct Scope {
     TensorInfo info;
   };
 
-  const Scope *outer = nullptr; ///< of a subgraph; functions see nothing but their inputs
+  Scope *outer = nullptr; ///< of a subgraph; functions see nothing but their inputs
   const Opsets *opsets = nullptr;
   const Bindings *bindings = nullptr; ///< null outside of functions
   /// A null value is an absent optional input of a function.

@@ -1,4 +1,4 @@
-//===-- OnnxFile.h - An ONNX file, mapped and parsed -------------------------------------------------------*- C++ -*-===//
+//===-- OnnxFile.h - An ONNX file, mapped and parsed ----------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_ONNXFILE_H
 #define SPARSE_LIB_IMPORT_ONNXFILE_H
 

@@ -1,4 +1,4 @@
-//===-- OpsetForms.h - Operators as older opsets wrote them ------------------------------------------------*- C++ -*-===//
+//===-- OpsetForms.h - Operators as older opsets wrote them ---------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_OPSETFORMS_H
 #define SPARSE_LIB_IMPORT_OPSETFORMS_H
 
@@ -15,8 +15,8 @@ struct NodeForm {
   mlir::NamedAttrList attributes;
 };
 
-/// Rewrites `form`, a node of the default domain at opset `version`, to the form of the newest opset, which the typed ops
-/// have; `constant` makes an i64 vector constant. False when the meaning cannot be expressed by moving attributes.
+/// Rewrites `form`, a node of the default domain at opset `version`, to the form of the newest opset, which the typed
+/// ops have; `constant` makes an i64 vector constant. False when the meaning cannot be expressed by moving attributes.
 bool adaptToNewestForm(NodeForm &form, int64_t version,
                        llvm::function_ref<mlir::Value(llvm::ArrayRef<int64_t>)> constant);
 } // namespace sparse::import

@@ -1,4 +1,4 @@
-//===-- Proto.h - The generated ONNX messages --------------------------------------------------------------*- C++ -*-===//
+//===-- Proto.h - The generated ONNX messages -----------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_PROTO_H
 #define SPARSE_LIB_IMPORT_PROTO_H
 

@@ -1,4 +1,4 @@
-//===-- Source.h - Locations in an ONNX file ---------------------------------------------------------------*- C++ -*-===//
+//===-- Source.h - Locations in an ONNX file ------------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_SOURCE_H
 #define SPARSE_LIB_IMPORT_SOURCE_H
 

@@ -1,4 +1,4 @@
-//===-- TensorData.h - TensorProto, checked and decoded ----------------------------------------------------*- C++ -*-===//
+//===-- TensorData.h - TensorProto, checked and decoded -------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_TENSORDATA_H
 #define SPARSE_LIB_IMPORT_TENSORDATA_H
 
@@ -16,8 +16,8 @@ struct TensorInfo {
   bool external = false;
 };
 
-/// Checks type, shape and payload of `tensor`. Emits a diagnostic at `loc` and fails when they disagree, when the type is
-/// not supported or a limit is exceeded. The file of an external tensor is not looked at.
+/// Checks type, shape and payload of `tensor`. Emits a diagnostic at `loc` and fails when they disagree, when the type
+/// is not supported or a limit is exceeded. The file of an external tensor is not looked at.
 mlir::FailureOr<TensorInfo> inspectTensor(const proto::TensorProto &tensor, const ImportLimits &limits,
                                           mlir::Location loc);
 

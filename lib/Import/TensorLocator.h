@@ -1,4 +1,4 @@
-//===-- TensorLocator.h - Where tensors lie in the model file ----------------------------------------------*- C++ -*-===//
+//===-- TensorLocator.h - Where tensors lie in the model file -------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_TENSORLOCATOR_H
 #define SPARSE_LIB_IMPORT_TENSORLOCATOR_H
 

@@ -16,7 +16,8 @@ StringRef sparse::import::nameOfDataType(int32_t dataType) {
 TensorType sparse::import::tensorTypeOf(const proto::TypeProto &type, const ImportLimits &limits, MLIRContext *context,
                                         std::string &why) {
   if (!type.has_tensor_type()) {
-    why = type.value_case() == proto::TypeProto::VALUE_NOT_SET ? "has no type" : "is no tensor; only tensors are supported";
+    bool unset = type.value_case() == proto::TypeProto::VALUE_NOT_SET;
+    why = unset ? "has no type" : "is no tensor; only tensors are supported";
     return {};
   }
   const proto::TypeProto::Tensor &tensor = type.tensor_type();
@@ -37,7 +38,8 @@ TensorType sparse::import::tensorTypeOf(const proto::TypeProto &type, const Impo
     // Converters write -1 for a dimension that they do not know.
     bool known = dim.has_dim_value() && dim.dim_value() >= 0;
     if (known && static_cast<uint64_t>(dim.dim_value()) > limits.dimension) {
-      why = ("has a dimension of " + Twine(dim.dim_value()) + "; at most " + Twine(limits.dimension) + " is supported").str();
+      why = ("has a dimension of " + Twine(dim.dim_value()) + "; at most " + Twine(limits.dimension) +
+             " is supported").str();
       return {};
     }
     shape.push_back(known ? dim.dim_value() : ShapedType::kDynamic);

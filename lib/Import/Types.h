@@ -1,4 +1,4 @@
-//===-- Types.h - ONNX types to MLIR types -----------------------------------------------------------------*- C++ -*-===//
+//===-- Types.h - ONNX types to MLIR types --------------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_TYPES_H
 #define SPARSE_LIB_IMPORT_TYPES_H
 

@@ -3,6 +3,7 @@
 #include "dialects/ONNX/ONNX.h"
 
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace sparse::import;

@@ -1,4 +1,4 @@
-//===-- Weights.h - Tensors of the file as symbols and constants -------------------------------------------*- C++ -*-===//
+//===-- Weights.h - Tensors of the file as symbols and constants ----------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_WEIGHTS_H
 #define SPARSE_LIB_IMPORT_WEIGHTS_H
 

@@ -1,4 +1,4 @@
-//===-- WireReader.h - Protobuf's wire format over mapped bytes --------------------------------------------*- C++ -*-===//
+//===-- WireReader.h - Protobuf's wire format over mapped bytes -----------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_WIREREADER_H
 #define SPARSE_LIB_IMPORT_WIREREADER_H
 

@@ -11,8 +11,8 @@ using namespace sparse::import;
 
 namespace {
 enum class Msg : uint8_t {
-  Opaque, Model, Graph, Node, Attribute, Tensor, Sparse, Function, ValueInfo, Type, TensorType, ElemType, MapType, Shape,
-  Dimension, Entry, Opset, Count
+  Opaque, Model, Graph, Node, Attribute, Tensor, Sparse, Function, ValueInfo, Type, TensorType, ElemType, MapType,
+  Shape, Dimension, Entry, Opset, Count
 };
 constexpr const char *messageNames[] = {"message", "ModelProto", "GraphProto", "NodeProto", "AttributeProto",
   "TensorProto", "SparseTensorProto", "FunctionProto", "ValueInfoProto", "TypeProto", "TypeProto.Tensor", "TypeProto",
@@ -94,7 +94,7 @@ const RuleTable &ruleTable() {
   return table;
 }
 
-/// Deepest nesting of messages that protobuf's parser accepts; the scan stops there too, so it cannot overflow the stack.
+/// A little below what protobuf's parser accepts. The scan stops there too, so it cannot overflow the stack.
 constexpr unsigned maxMessageDepth = 96;
 
 class Scanner {

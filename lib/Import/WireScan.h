@@ -1,4 +1,4 @@
-//===-- WireScan.h - A look at the bytes before protobuf parses them ---------------------------------------*- C++ -*-===//
+//===-- WireScan.h - A look at the bytes before protobuf parses them ------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_IMPORT_WIRESCAN_H
 #define SPARSE_LIB_IMPORT_WIRESCAN_H
 

@@ -6,7 +6,6 @@ include "mlir/Pass/PassBase.td"
 
 //===-- raise: the importer's graph to canonical form -------------------------------------------------------------===//
 
-#ifdef LATER
 def OnnxFoldConstantsPass : Pass<"onnx-fold-constants", "::mlir::ModuleOp"> {
   let summary = "Fold constants and shapes, remove operators that do nothing";
   let description = [{
@@ -43,7 +42,6 @@ def OnnxRaiseLinearPass : Pass<"onnx-raise-linear", "::mlir::ModuleOp"> {
   let dependentDialects = ["::sparse::onnx::ONNXDialect"];
 }
 
-#endif
 def OnnxRaiseActivationPass : Pass<"onnx-raise-activation", "::mlir::ModuleOp"> {
   let summary = "Recognise SiLU and GELU";
   let description = [{
@@ -59,7 +57,6 @@ def OnnxRaiseActivationPass : Pass<"onnx-raise-activation", "::mlir::ModuleOp"> 
   let dependentDialects = ["::sparse::onnx::ONNXDialect"];
 }
 
-#ifdef LATER
 def OnnxRaiseRMSNormPass : Pass<"onnx-raise-rms-norm", "::mlir::ModuleOp"> {
   let summary = "Recognise RMS normalisation";
   let description = [{
@@ -120,7 +117,6 @@ def OnnxRaiseAttentionPass : Pass<"onnx-raise-attention", "::mlir::ModuleOp"> {
   let dependentDialects = ["::sparse::onnx::ONNXDialect"];
 }
 
-#endif
 def OnnxCanonicalInterfacePass : Pass<"onnx-canonical-interface", "::mlir::ModuleOp"> {
   let summary = "Give @main the canonical arguments, results and types";
   let description = [{

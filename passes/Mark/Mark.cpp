@@ -1,6 +1,6 @@
 //===-- Mark.cpp - Policies become attributes of their sites ------------------------------------------------------===//
 #include "lib/Policy/Legality.h"
-#include "lib/Policy/ModelFacts.h"
+#include "lib/Policy/CacheFacts.h"
 #include "passes/Passes.h"
 
 namespace sparse {
@@ -108,7 +108,7 @@ LogicalResult Mark::mark() {
   if (!rules)
     return failure();
   ModuleOp module = getOperation();
-  FailureOr<ModelFacts> model = factsOf(module, {maxContext, prefillChunk, page, kvType});
+  FailureOr<CacheFacts> model = factsOf(module, {maxContext, prefillChunk, page, kvType});
   if (failed(model))
     return failure();
   SmallVector<LayerPolicy> layers = llvm::map_to_vector(model->attentions, [](Operation *op) { return readMarks(op); });

@@ -1,5 +1,5 @@
 //===-- Stateful.cpp - Entries with cache state from the one graph ------------------------------------------------===//
-#include "lib/Policy/ModelFacts.h"
+#include "lib/Policy/CacheFacts.h"
 #include "passes/Passes.h"
 #include "passes/Stateful/SolveLayout.h"
 
@@ -309,7 +309,7 @@ private:
 } // namespace
 
 LogicalResult Stateful::analyse(Model &model) {
-  FailureOr<policy::ModelFacts> known = policy::factsOf(getOperation(), {maxContext, prefillChunk, page, kvType});
+  FailureOr<policy::CacheFacts> known = policy::factsOf(getOperation(), {maxContext, prefillChunk, page, kvType});
   if (failed(known))
     return failure();
   model.main = known->main;

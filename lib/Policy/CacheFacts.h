@@ -1,6 +1,6 @@
-//===-- ModelFacts.h - What policies may ask about a model -----------------------------------------------*- C++ -*-===//
-#ifndef SPARSE_LIB_POLICY_MODELFACTS_H
-#define SPARSE_LIB_POLICY_MODELFACTS_H
+//===-- CacheFacts.h - What policies may ask about a model -----------------------------------------------*- C++ -*-===//
+#ifndef SPARSE_LIB_POLICY_CACHEFACTS_H
+#define SPARSE_LIB_POLICY_CACHEFACTS_H
 
 #include "dialects/ONNX/ONNX.h"
 #include "dialects/Sparsity/PolicySpec.h"
@@ -15,7 +15,7 @@ struct CacheOptions {
 };
 
 /// A model in canonical form: its attentions in program order, which are its layers, and their facts.
-struct ModelFacts {
+struct CacheFacts {
   mlir::func::FuncOp main;
   int64_t maxContext = 0;
   llvm::SmallVector<onnx::AttentionOp> attentions;
@@ -23,7 +23,7 @@ struct ModelFacts {
 };
 
 /// Fails after a diagnostic when the module has no attention in canonical form.
-llvm::FailureOr<ModelFacts> factsOf(mlir::ModuleOp module, const CacheOptions &options);
+llvm::FailureOr<CacheFacts> factsOf(mlir::ModuleOp module, const CacheOptions &options);
 } // namespace sparse::policy
 
 #endif

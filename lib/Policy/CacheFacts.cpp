@@ -1,5 +1,5 @@
-//===-- ModelFacts.cpp - What policies may ask about a model ------------------------------------------------------===//
-#include "lib/Policy/ModelFacts.h"
+//===-- CacheFacts.cpp - What policies may ask about a model ------------------------------------------------------===//
+#include "lib/Policy/CacheFacts.h"
 
 using namespace mlir;
 using namespace sparse;
@@ -24,8 +24,8 @@ static int64_t widthOf(Value value) {
   return type && type.getRank() == 3 && !type.isDynamicDim(2) ? type.getDimSize(2) : 0;
 }
 
-FailureOr<ModelFacts> sparse::policy::factsOf(ModuleOp module, const CacheOptions &options) {
-  ModelFacts model;
+FailureOr<CacheFacts> sparse::policy::factsOf(ModuleOp module, const CacheOptions &options) {
+  CacheFacts model;
   model.main = module.lookupSymbol<func::FuncOp>("main");
   if (!model.main || model.main.isExternal())
     return module.emitError("has no @main; run 'raise' first");

@@ -23,3 +23,7 @@ config.substitutions.insert(0, ("%python", f'"{config.python}"'))
 # Tests that write ONNX files need the Python package.
 if subprocess.run([config.python, "-c", "import numpy, onnx"], stderr=subprocess.DEVNULL).returncode == 0:
     config.available_features.add("onnx")
+
+# Tests that compare with the oracles.
+if subprocess.run([config.python, "-c", "import numpy, yaml"], stderr=subprocess.DEVNULL).returncode == 0:
+    config.available_features.add("oracles")

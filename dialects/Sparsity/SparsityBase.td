@@ -71,8 +71,11 @@ def Sparsity_LoweringConfigAttr : Sparsity_Attr<"LoweringConfig", "lowering_conf
   let assemblyFormat = "`<` struct(params) `>`";
 }
 
-/// A policy of one method: its parameters as a dictionary, completed with the defaults of its specification.
-class Sparsity_Policy<string name, string mnem, list<Trait> interfaces> : Sparsity_Attr<name, mnem, interfaces> {
+/// A policy of one method: its parameters as a dictionary, completed with the defaults of its specification. Another
+/// dialect's methods join by registering in the PolicyRegistry.
+class PolicyAttr<Dialect dialect, string name, string mnem, list<Trait> interfaces>
+    : AttrDef<dialect, name, interfaces> {
+  let mnemonic = mnem;
   let parameters = (ins "::mlir::DictionaryAttr":$params);
   let assemblyFormat = "`<` $params `>`";
   let genVerifyDecl = 1;
@@ -81,5 +84,8 @@ class Sparsity_Policy<string name, string mnem, list<Trait> interfaces> : Sparsi
     static const ::sparse::sparsity::PolicySpec &getSpec();
   }];
 }
+
+class Sparsity_Policy<string name, string mnem, list<Trait> interfaces>
+    : PolicyAttr<Sparsity_Dialect, name, mnem, interfaces>;
 
 #endif

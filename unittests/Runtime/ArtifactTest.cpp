@@ -69,10 +69,13 @@ TEST_F(ArtifactTest, RefusesEveryFlippedByteOfTheManifest) {
   for (size_t i = 0; i < good.size(); ++i) {
     std::string bad = good;
     bad[i] = static_cast<char>(bad[i] ^ (1 << (i % 8)));
-    Artifact::writeFile(path("manifest.json"), bad);
-    Code code = loadCode(dir.path());
+    Code code = codeOf([&] { parseManifest(bad, "manifest"); });
     ASSERT_TRUE(code == Code::DataLoss || code == Code::InvalidArgument)
         << "byte " << i << ": " << codeName(code);
+    if (i % 61 != 0)
+      continue;
+    Artifact::writeFile(path("manifest.json"), bad);
+    ASSERT_EQ(loadCode(dir.path()), code) << "byte " << i;
   }
 }
 

@@ -159,7 +159,7 @@ TEST_F(CApiTest, MisuseIsAStatus) {
   EXPECT_EQ(api.sequence_create(ctx, nullptr), SPARSE_INVALID_ARGUMENT);
   EXPECT_EQ(api.sequence_fork(ctx, seq, nullptr), SPARSE_INVALID_ARGUMENT);
   EXPECT_EQ(api.sequence_length(ctx, seq, nullptr), SPARSE_INVALID_ARGUMENT);
-  EXPECT_EQ(api.sequence_reserve(ctx, seq, 1, static_cast<sparse_append>(9)),
+  EXPECT_EQ(api.sequence_reserve(ctx, seq, 1, 9),
             SPARSE_INVALID_ARGUMENT);
   EXPECT_EQ(api.sequence_trim(ctx, seq, UINT64_MAX), SPARSE_OUT_OF_RANGE);
   for (sparse_sequence bad : {uint64_t(0), uint64_t(1) << 32 | 77, ~uint64_t(0),

@@ -6,7 +6,7 @@
 
 #include <cmath>
 #include <cstring>
-#include <fstream>
+#include <sys/mman.h>
 
 using namespace sparse::runtime;
 
@@ -19,11 +19,16 @@ int32_t take(PagePool &pool) {
 
 void give(PagePool &pool, std::vector<int32_t> pages) { pool.release(pages); }
 
-uint64_t residentBytes() {
-  std::ifstream file("/proc/self/statm");
-  uint64_t total = 0, resident = 0;
-  file >> total >> resident;
-  return resident * osPageBytes();
+/// Bytes of the pool's first `pages` pages that have memory behind them.
+uint64_t residentBytes(const PagePool &pool, uint64_t pages) {
+  uint64_t os = osPageBytes(), bytes = pages * pool.pageBytes();
+  std::vector<unsigned char> state((bytes + os - 1) / os);
+  if (::mincore(pool.base(), bytes, state.data()) != 0)
+    return UINT64_MAX;
+  uint64_t resident = 0;
+  for (unsigned char page : state)
+    resident += (page & 1) * os;
+  return resident;
 }
 
 TEST(PagePoolTest, TakesTheLowestFreePage) {
@@ -121,17 +126,16 @@ TEST(PagePoolTest, FreedMemoryGoesBackToTheSystem) {
   FailingMemory memory;
   const uint64_t bytes = 64 << 10;
   PagePool pool(memory, bytes, 1024);
-  uint64_t before = residentBytes();
   std::vector<int32_t> pages;
   pool.ensure(1024);
   for (int i = 0; i < 1024; ++i) {
     pages.push_back(pool.allocate());
     std::memset(pool.address(pages.back()), 1, bytes);
   }
-  EXPECT_GT(residentBytes(), before + 1000 * bytes);
+  EXPECT_EQ(residentBytes(pool, 1024), 1024 * bytes);
   give(pool, pages);
   EXPECT_EQ(memory.decommitted, 1024 * bytes);
-  EXPECT_LT(residentBytes(), before + 100 * bytes);
+  EXPECT_EQ(residentBytes(pool, 1024), 0u);
 }
 
 // Pages that share a page of the system give it back with the last of them.

@@ -65,7 +65,7 @@ private:
   FailureOr<Canonical> complete(AttentionParts parts) {
     Operation *op = parts.op;
     auto refuse = [&](const Twine &reason) -> FailureOr<Canonical> {
-      return op->emitError("attention '") << nodeName(op) << "': " << reason;
+      return op->emitError("this attention can't be raised: ") << reason;
     };
     std::string reason;
     auto visibility = classifyMask(evaluation, parts.mask, reason);

@@ -44,7 +44,7 @@ public:
       attentions.push_back(withPresent(op));
     if (failed(collectArguments()) || failed(collectResults()))
       return failure();
-    setTypes();
+    setRankedTypes(func);
     rewriteResults();
     return rewriteArguments();
   }
@@ -52,7 +52,6 @@ public:
 private:
   LogicalResult collectArguments();
   LogicalResult collectResults();
-  void setTypes();
   void rewriteResults();
   LogicalResult rewriteArguments();
 
@@ -110,14 +109,6 @@ LogicalResult Interface::collectResults() {
     return func.emitError("returns no logits");
   results.append(cacheResults);
   return success();
-}
-
-void Interface::setTypes() {
-  Evaluation evaluation(func);
-  for (Operation &op : func.getOps())
-    for (Value result : op.getResults())
-      if (RankedTensorType type = evaluation.typeOf(result))
-        result.setType(type);
 }
 
 void Interface::rewriteResults() {

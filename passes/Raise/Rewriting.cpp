@@ -28,6 +28,15 @@ void sparse::raise::cleanUp(func::FuncOp func) {
                                  func.getBody().front().getTerminator()->getOperandTypes()));
 }
 
+void sparse::raise::setRankedTypes(func::FuncOp func) {
+  Evaluation evaluation(func);
+  for (Operation &op : func.getOps())
+    for (Value result : op.getResults())
+      if (RankedTensorType type = evaluation.typeOf(result))
+        result.setType(type);
+  cleanUp(func);
+}
+
 void sparse::raise::eraseDeadWeights(ModuleOp module) {
   llvm::DenseSet<StringAttr> used;
   module.walk([&](onnx::WeightOp op) { used.insert(op.getSymbolAttr().getAttr()); });

@@ -18,6 +18,8 @@ llvm::SmallVector<mlir::func::FuncOp> functionsOf(mlir::ModuleOp module);
 /// Erases every operator without uses, of any kind (ONNX operators have no effects), and gives the function the types
 /// that it now returns.
 void cleanUp(mlir::func::FuncOp func);
+/// Gives every value the ranked type that its evaluations agree on.
+void setRankedTypes(mlir::func::FuncOp func);
 /// Erases weights that nothing reads.
 void eraseDeadWeights(mlir::ModuleOp module);
 

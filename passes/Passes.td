@@ -168,6 +168,36 @@ def OnnxCheckRaisedPass : Pass<"onnx-check-raised", "::mlir::ModuleOp"> {
   }];
 }
 
+//===-- mark ------------------------------------------------------------------------------------------------------===//
+
+def MarkPass : Pass<"sparse-mark", "::mlir::ModuleOp"> {
+  let summary = "Put the policies of a policy file on their sites";
+  let description = [{
+    Rules of `policy-file`, then of `attention` and `kv` (`[layers:]method[:parameter=value,...]`), become
+    `sparsity.selection` and `sparsity.kv` on the attentions of the canonical `@main`; layers count them in program
+    order, later rules win per layer and key, and what no rule names stays. A policy that can't govern its layer, alone
+    or beside another, is an error at the attention with notes at the rules. `sparsity.policy` of the module is the
+    policy as applied, with every default written out; empty when all layers are dense.
+
+    ```mlir
+    %y, %pk, %pv, %_ = onnx.Attention %q, %k, %v, %none, %past_k, %past_v, %none {…}
+    ==>
+    … {sparsity.selection = #sparsity.page_topk<{budget = 2048 : i64, page = 16 : i64, …}>}
+    ```
+  }];
+  let options = [
+    Option<"policyFile", "policy-file", "std::string", "\"\"", "The policy file (YAML); - is standard input">,
+    ListOption<"attention", "attention", "std::string", "Rules for 'attention', inline">,
+    ListOption<"kv", "kv", "std::string", "Rules for 'kv', inline">,
+    Option<"report", "report", "bool", "false", "A remark at each attention: what governs it">,
+    Option<"maxContext", "max-context", "int64_t", "0", "As in sparse-stateful">,
+    Option<"prefillChunk", "prefill-chunk", "int64_t", "128", "As in sparse-stateful">,
+    Option<"page", "page", "int64_t", "16", "As in sparse-stateful">,
+    Option<"kvType", "kv-dtype", "std::string", "\"f32\"", "As in sparse-stateful">,
+  ];
+  let dependentDialects = ["::sparse::sparsity::SparsityDialect", "::sparse::onnx::ONNXDialect"];
+}
+
 //===-- stateful --------------------------------------------------------------------------------------------------===//
 
 def StatefulPass : Pass<"sparse-stateful", "::mlir::ModuleOp"> {
@@ -256,9 +286,9 @@ def StackBuffersPass : Pass<"sparse-stack-buffers", "::mlir::func::FuncOp"> {
   let summary = "Move the static temporaries of a kernel to its stack frame";
   let description = [{
     A `memref.alloc` of static shape that does not leave its block through a terminator becomes a `memref.alloca` at the
-    start of the function. Any other allocation is an error: kernels do not allocate.
+    start of the function. Any other allocation is an error: kernels do not allocate. Copies become linalg.copy.
   }];
-  let dependentDialects = ["::mlir::memref::MemRefDialect"];
+  let dependentDialects = ["::mlir::memref::MemRefDialect", "::mlir::linalg::LinalgDialect"];
 }
 
 def RecordBuffersPass : Pass<"sparse-record-buffers", "::mlir::ModuleOp"> {

@@ -46,7 +46,7 @@ def KVCache_ChooseOp : KVCache_Op<"choose", [Pure]> {
   let description = [{
     `kept[h]` (i32 [KV heads]) is the number of slots that head h keeps, or -1 when it is left alone: no cap, or neither
     over it nor with a hole. `order[h, j]` (i32 [KV heads, widest cap]) is the slot of the j-th kept key by position. The
-    `cap` slots of greatest key stay, ties the newer.
+    `cap` slots of greatest key stay, ties the older.
   }];
   let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$sequences);
   let results = (outs KVCache_Rows:$order, KVCache_Rows:$kept, KVCache_Rows:$keys);

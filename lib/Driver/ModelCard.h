@@ -3,7 +3,7 @@
 #define SPARSE_LIB_DRIVER_MODELCARD_H
 
 #include "dialects/Sparsity/Sparsity.h"
-#include "lib/Policy/ModelFacts.h"
+#include "lib/Model/ModelFacts.h"
 
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"

@@ -58,9 +58,12 @@ public:
         return signalPassFailure();
       for (Cluster &cluster : findClusters(func))
         outline(cluster);
-      for (Operation &op : llvm::make_early_inc_range(llvm::reverse(func.front().without_terminator())))
+      SmallVector<Operation *> leaves;
+      for (Operation &op : func.front())
         if (isLeaf(&op) && op.use_empty())
-          op.erase();
+          leaves.push_back(&op);
+      for (Operation *op : leaves)
+        op->erase();
     }
     if (auto facts = getOperation()->getAttrOfType<DictionaryAttr>("sparsity.model")) {
       NamedAttrList all(facts);

@@ -60,7 +60,7 @@ private:
 LogicalResult FormKernels::formEntry(func::FuncOp func) {
   OpBuilder b(func);
   Location loc = func.getLoc();
-  auto entry = plan::EntryOp::create(b, loc, func.getSymName(), func->getAttrOfType<StringAttr>("plan.kind"),
+  auto entry = plan::EntryOp::create(b, loc, func.getSymNameAttr(), func->getAttrOfType<StringAttr>("plan.kind"),
                                      func->getAttrOfType<IntegerAttr>("plan.rows"), b.getI64IntegerAttr(0));
   Block *body = b.createBlock(&entry.getBody());
   b.setInsertionPointToStart(body);
@@ -139,17 +139,13 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
   }
 
   entry.setArenaBytes(planArena(arena));
-  SmallVector<Value> arenaOps;
-  for (auto &[value, buffer] : buffers)
-    if (buffer.arenaValue >= 0 && arenaOps.size() <= static_cast<size_t>(buffer.arenaValue))
-      arenaOps.resize(buffer.arenaValue + 1);
   SmallVector<MemRefType> arenaTypes(arena.size());
   for (auto &[value, buffer] : buffers)
     if (buffer.arenaValue >= 0)
       arenaTypes[buffer.arenaValue] = buffer.type;
-  arenaOps.resize(arena.size());
-  for (auto [index, value] : llvm::enumerate(arena))
-    arenaOps[index] = plan::ArenaOp::create(b, loc, arenaTypes[index], b.getI64IntegerAttr(value.offset));
+  SmallVector<Value> arenaOps;
+  for (auto [type, value] : llvm::zip(arenaTypes, arena))
+    arenaOps.push_back(plan::ArenaOp::create(b, loc, type, b.getI64IntegerAttr(value.offset)));
   for (Launch &launch : launches) {
     SmallVector<Value> args;
     for (Value value : launch.values) {

@@ -28,6 +28,12 @@ public:
     func::FuncOp func = getOperation();
     SmallVector<memref::AllocOp> allocs;
     func.walk([&](memref::AllocOp op) { allocs.push_back(op); });
+    // A copy is a loop like any other; LLVM's lowering of memref.copy would call into a runtime library.
+    func.walk([&](memref::CopyOp copy) {
+      OpBuilder at(copy);
+      linalg::CopyOp::create(at, copy.getLoc(), copy.getSource(), copy.getTarget());
+      copy.erase();
+    });
     OpBuilder b(&func.front(), func.front().begin());
     for (memref::AllocOp alloc : allocs) {
       if (!alloc.getType().hasStaticShape() || (alloc->getBlock() != &func.front() && escapes(alloc))) {

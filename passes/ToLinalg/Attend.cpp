@@ -242,8 +242,10 @@ void sparse::lowering::lowerAttend(Emitter &e, KernelContext &k, sparsity::Atten
                                   Value product = arith::MulFOp::create(b, loc, a[0], Emitter(b, loc).toF32(a[1]));
                                   return arith::AddFOp::create(b, loc, a[2], product);
                                 });
-          Value newTop = e.generic(top, carried[0], {rowOnly, rowOnly}, {Iter::parallel},
-                                   [](OpBuilder &, Location, ValueRange a) -> Value { return a[0]; });
+          Value newTop = e.generic(pageTop, carried[0], {rowOnly, rowOnly}, {Iter::parallel},
+                                   [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                     return arith::MaximumFOp::create(b, loc, a[1], a[0]);
+                                   });
           return SmallVector<Value>{newTop, sum, out};
         });
         Value normal = e.generic({folded[2], folded[1]}, e.empty({n, width}, f32),

@@ -71,15 +71,16 @@ void sparse::lowering::lowerChoose(Emitter &e, KernelContext &k, kvcache::Choose
         Value over = e.cmp(Pred::sgt, keyOf(slot), threshold);
         return SmallVector<Value>{e.add(total[0], arith::ExtUIOp::create(e.b, e.loc, i32, over))};
       })[0];
-      // Of the ties the newest stay.
-      Value oldest = greatestThreshold(e, extent, e.sub(keepI32, above), [&](Value slot, Value t) {
-        return e.both(e.cmp(Pred::eq, keyOf(slot), threshold), e.cmp(Pred::sge, positionOf(slot), t));
+      // Of the ties the oldest stay: -position as the second key.
+      auto ageOf = [&](Value slot) { return e.sub(e.i32(0), positionOf(slot)); };
+      Value youngest = greatestThreshold(e, extent, e.sub(keepI32, above), [&](Value slot, Value t) {
+        return e.both(e.cmp(Pred::eq, keyOf(slot), threshold), e.cmp(Pred::sge, ageOf(slot), t));
       });
       // Insertion by position: slots mostly lie in that order already.
       Value order = e.loop(e.index(0), extent, {init[0], e.index(0)}, [&](Value slot, ValueRange carried) {
         Value key = keyOf(slot), position = positionOf(slot);
         Value stays = e.either(e.cmp(Pred::sgt, key, threshold),
-                               e.both(e.cmp(Pred::eq, key, threshold), e.cmp(Pred::sge, position, oldest)));
+                               e.both(e.cmp(Pred::eq, key, threshold), e.cmp(Pred::sge, ageOf(slot), youngest)));
         return e.ifThen(stays, carried, [&]() -> SmallVector<Value> {
           auto shift = scf::WhileOp::create(
               e.b, e.loc, TypeRange{carried[0].getType(), e.b.getIndexType()}, carried,

@@ -157,7 +157,7 @@ LogicalResult ConvertToLinalg::convert(plan::KernelOp kernel, DenseMap<Value, Sm
       }
       where.push_back(yields.size());
       yields.push_back(now);
-      ties.push_back(arg ? arg.getArgNumber() : -1);
+      ties.push_back(arg ? static_cast<int64_t>(arg.getArgNumber()) : -1);
     }
     results.push_back({result, where});
   }

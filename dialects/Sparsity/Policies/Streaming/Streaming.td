@@ -11,7 +11,7 @@ def Sparsity_StreamingAttr : Sparsity_Policy<"Streaming", "streaming",
     A query at position p sees position j when j < sinks or p - j < window (arXiv 2309.17453). Keys keep the rotation of
     their own positions, as in DuoAttention's streaming heads (arXiv 2410.10819).
 
-    `#sparsity.streaming<{sinks = 4, window = 508, heads = array<i64>}>`
+    `#sparsity.streaming<{sinks = 4, window = 512, heads = array<i64>}>`
   }];
 }
 

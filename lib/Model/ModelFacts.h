@@ -1,6 +1,6 @@
 //===-- ModelFacts.h - What a raised model is ------------------------------------------------------------*- C++ -*-===//
-#ifndef SPARSE_LIB_POLICY_MODELFACTS_H
-#define SPARSE_LIB_POLICY_MODELFACTS_H
+#ifndef SPARSE_LIB_MODEL_MODELFACTS_H
+#define SPARSE_LIB_MODEL_MODELFACTS_H
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinTypes.h"

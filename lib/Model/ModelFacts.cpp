@@ -1,5 +1,5 @@
 //===-- ModelFacts.cpp - What a raised model is -------------------------------------------------------------------===//
-#include "lib/Policy/ModelFacts.h"
+#include "lib/Model/ModelFacts.h"
 
 #include "dialects/ONNX/ONNX.h"
 #include "dialects/Sparsity/Sparsity.h"

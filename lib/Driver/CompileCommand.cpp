@@ -1,0 +1,205 @@
+//===-- CompileCommand.cpp - sparse-opt compile -------------------------------------------------------------------===//
+#include "lib/Driver/CompileCommand.h"
+#include "lib/Driver/Args.h"
+#include "lib/Driver/Commands.h"
+#include "lib/Driver/Diagnostics.h"
+#include "lib/Driver/Driver.h"
+#include "lib/Driver/Phases.h"
+#include "lib/Driver/Progress.h"
+#include "lib/Import/Import.h"
+#include "lib/Package/Digest.h"
+#include "lib/Package/Package.h"
+
+#include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Support/FileUtilities.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SourceMgr.h"
+#include "llvm/Support/ToolOutputFile.h"
+
+using namespace mlir;
+using namespace sparse::driver;
+
+namespace {
+
+/// The command line of `compile`.
+struct CompileOptions {
+  std::string input, output, dumpTo, tokenizer, target = "cpu";
+  Phase from = Phase::Import, to = Phase::Binary;
+  RoadOptions road;
+  sparse::import::ImportOptions import;
+};
+
+std::string parsePhase(Phase &target, llvm::StringRef text) {
+  std::optional<Phase> phase = phaseNamed(text);
+  if (phase) {
+    target = *phase;
+    return "";
+  }
+  std::string names;
+  for (unsigned i = 0; i < kPhaseCount; ++i)
+    names += (i ? ", " : "") + phaseName(static_cast<Phase>(i)).str();
+  return "'" + text.str() + "' is no phase; the phases are " + names;
+}
+
+std::string parseBuckets(std::vector<int64_t> &buckets, llvm::StringRef text) {
+  buckets.clear();
+  llvm::SmallVector<llvm::StringRef> parts;
+  text.split(parts, ',');
+  for (llvm::StringRef part : parts) {
+    int64_t size = 0;
+    if (part.trim().getAsInteger(10, size) || size < 1 || size > 4096)
+      return "'" + part.str() + "' is no batch size; give numbers of at least 1, separated by commas";
+    buckets.push_back(size);
+  }
+  llvm::sort(buckets);
+  buckets.erase(std::unique(buckets.begin(), buckets.end()), buckets.end());
+  return "";
+}
+
+std::string parseType(std::string &target, llvm::StringRef text) {
+  if (text != "f32" && text != "bf16")
+    return "'" + text.str() + "' is no element type here; it is f32 or bf16";
+  target = text.str();
+  return "";
+}
+
+void declare(Args &args, CompileOptions &options) {
+  std::string phases;
+  for (unsigned i = 0; i < kPhaseCount; ++i)
+    phases += "\n  " + llvm::formatv("{0,-9} {1}", phaseName(Phase(i)), phaseSummary(Phase(i))).str();
+  args.positional(options.input, "model.onnx", "the model, or the IR of a phase with --compile-from");
+  args.option(options.output, "output", 'o', "PATH", "the artifact (a directory, model.spx), or the file of IR");
+  args.option(options.road.policyFile, "policy", 0, "FILE", "policy file (YAML)");
+  args.option(options.road.attention, "attention", "POLICY",
+              "attention policy, inline: [LAYERS:]METHOD:key=value,...\n(see 'sparse-opt list-policies')");
+  args.option(options.road.kv, "kv", "POLICY", "cache policy, inline; may be repeated");
+  args.option([&](llvm::StringRef text) { return parseType(options.road.weightsType, text); }, "weights-dtype", "TYPE",
+              "element type of weights in the artifact: f32 (default) or bf16");
+  args.option([&](llvm::StringRef text) { return parseType(options.road.kvType, text); }, "kv-dtype", "TYPE",
+              "element type of the cache: f32 (default) or bf16");
+  args.option(options.road.maxContext, "max-context", "N", "longest sequence (default: the model's position table)");
+  args.option(options.road.prefillChunk, "prefill-chunk", "N", "prompt tokens of one step (default 128)");
+  args.option(options.road.page, "page", "N", "slots of a cache page where no policy asks otherwise (default 16)");
+  args.option([&](llvm::StringRef text) { return parseBuckets(options.road.buckets, text); }, "buckets", "N,N,...",
+              "batch sizes of the decode entries (default 1,2,4,8)");
+  args.option(options.tokenizer, "tokenizer", 0, "FILE", "tokenizer.json to carry in the artifact");
+  args.option(options.target, "target", 0, "TARGET", "what to generate code for: cpu");
+  args.flag(options.road.reference, "reference", "keep every kernel in its reference lowering: scalar loops");
+  args.option([&](llvm::StringRef text) { return parsePhase(options.from, text); }, "compile-from", "PHASE",
+              "start from the IR after this phase:" + phases);
+  args.option([&](llvm::StringRef text) { return parsePhase(options.to, text); }, "compile-to", "PHASE",
+              "stop after this phase and write its IR");
+  args.option(options.dumpTo, "dump-phases-to", 0, "DIR", "also write the IR after every phase to DIR");
+  args.flag(options.import.allowLinks, "allow-links", "accept external data behind links inside the model's directory");
+  args.option(options.import.externalDataRoot, "external-data-root", 0, "DIR",
+              "directory that external data must not leave");
+  args.example("sparse-opt compile model.onnx -o model.spx", "dense");
+  args.example("sparse-opt compile model.onnx --attention 2-:page_topk:budget=1024 -o quest.spx",
+               "Quest from the third layer on");
+  args.example("sparse-opt compile model.onnx --policy policy.yaml --dump-phases-to ir -o model.spx",
+               "keep the IR of every phase");
+}
+
+int writeIR(ModuleOp module, llvm::StringRef path) {
+  std::string error;
+  std::unique_ptr<llvm::ToolOutputFile> file = openOutputFile(path, &error);
+  if (!file) {
+    llvm::errs() << "sparse-opt compile: error: " << error << '\n';
+    return ExitResources;
+  }
+  OpPrintingFlags flags;
+  flags.enableDebugInfo(/*enable=*/true, /*prettyForm=*/false);
+  module->print(file->os(), flags);
+  file->keep();
+  return ExitOk;
+}
+
+/// Runs the road. Every failure has printed its diagnostic.
+int compile(CompileOptions &options) {
+  DialectRegistry registry;
+  registerDialects(registry);
+  MLIRContext context(registry);
+  context.printOpOnDiagnostic(false);
+  DiagnosticPrinter printer(&context);
+  Progress progress("compile");
+
+  OwningOpRef<ModuleOp> module;
+  std::string digest;
+  if (options.from == Phase::Import && !llvm::StringRef(options.input).ends_with(".mlir")) {
+    progress.step("reading " + options.input, 0);
+    module = sparse::import::importOnnx(options.input, options.import, &context);
+    if (module) {
+      auto source = sparse::package::fileDigest(options.input);
+      module.get()->setAttr("sparsity.source", StringAttr::get(&context, source ? *source : ""));
+    }
+  } else {
+    module = parseSourceFile<ModuleOp>(options.input, &context);
+  }
+  if (!module)
+    return ExitBadInput;
+
+  auto dump = [&](Phase phase) -> int {
+    if (options.dumpTo.empty())
+      return ExitOk;
+    std::string name = llvm::formatv("{0}/{1}-{2}.mlir", options.dumpTo, unsigned(phase), phaseName(phase)).str();
+    return writeIR(*module, name);
+  };
+  if (!options.dumpTo.empty())
+    if (std::error_code code = llvm::sys::fs::create_directories(options.dumpTo)) {
+      llvm::errs() << "sparse-opt compile: error: can't make '" << options.dumpTo << "': " << code.message() << '\n';
+      return ExitResources;
+    }
+  if (options.from == Phase::Import)
+    if (int exit = dump(Phase::Import))
+      return exit;
+
+  for (unsigned index = unsigned(options.from) + 1; index <= unsigned(options.to); ++index) {
+    Phase phase = static_cast<Phase>(index);
+    if (phase == Phase::Binary)
+      break;
+    progress.step(phaseSummary(phase), double(index) / kPhaseCount / 2);
+    PassManager manager(&context);
+    manager.enableVerifier(true);
+    addPhase(manager, phase, options.road);
+    if (failed(manager.run(*module)))
+      return ExitBadInput;
+    if (int exit = dump(phase))
+      return exit;
+  }
+  if (options.to != Phase::Binary)
+    return writeIR(*module, options.output.empty() ? "-" : options.output);
+
+  sparse::package::PackageOptions package;
+  package.output = options.output;
+  package.tokenizer = options.tokenizer;
+  package.sourceName = llvm::sys::path::filename(options.input).str();
+  if (auto source = (*module)->getAttrOfType<StringAttr>("sparsity.source"))
+    package.sourceDigest = source.str();
+  package.progress = [&](llvm::StringRef what, double fraction) { progress.step(what, 0.5 + fraction / 2); };
+  if (failed(sparse::package::writeArtifact(*module, package)))
+    return ExitResources;
+  progress.done();
+  return ExitOk;
+}
+
+} // namespace
+
+int sparse::driver::compileCommand(int argc, char **argv) {
+  CompileOptions options;
+  Args args("sparse-opt compile", "Compiles an ONNX decoder into an artifact that sparse-run runs.");
+  declare(args, options);
+  if (std::optional<int> exitCode = args.parse(argc, argv))
+    return *exitCode;
+  if (options.target != "cpu")
+    return args.usageError("'" + options.target + "' is no target; the target here is cpu");
+  if (options.to == Phase::Binary && options.output.empty())
+    return args.usageError("where should the artifact go? give -o model.spx");
+  if (unsigned(options.from) > unsigned(options.to))
+    return args.usageError("--compile-from is behind --compile-to");
+  if (options.road.prefillChunk < 1 || options.road.page < 1 || options.road.maxContext < 0)
+    return args.usageError("--prefill-chunk and --page are at least 1, --max-context at least 0");
+  return compile(options);
+}

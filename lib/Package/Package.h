@@ -1,0 +1,27 @@
+//===-- Package.h - Writing the artifact -----------------------------------------------------------------*- C++ -*-===//
+#ifndef SPARSE_LIB_PACKAGE_PACKAGE_H
+#define SPARSE_LIB_PACKAGE_PACKAGE_H
+
+#include "mlir/IR/BuiltinOps.h"
+
+#include <functional>
+#include <string>
+
+namespace sparse::package {
+
+struct PackageOptions {
+  std::string output;       ///< directory of the artifact; replaced when it is one already
+  std::string sourceName;   ///< file name of the model
+  std::string sourceDigest; ///< its SHA-256, hex
+  std::string tokenizer;    ///< a tokenizer.json to carry; may be empty
+  /// Told what is being done and how far it is (0..1).
+  std::function<void(llvm::StringRef what, double fraction)> progress = [](llvm::StringRef, double) {};
+};
+
+/// Phase `binary`: writes the artifact of a module after phase `llvm` (docs/architecture.md §4). It is made beside
+/// `output` and moved there when it is complete.
+mlir::LogicalResult writeArtifact(mlir::ModuleOp module, const PackageOptions &options);
+
+} // namespace sparse::package
+
+#endif

@@ -1,0 +1,120 @@
+//===-- ObjectEmitter.cpp - Kernels in the llvm dialect to a shared object ----------------------------------------===//
+#include "lib/Target/ObjectEmitter.h"
+
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/IR/IRBuilder.h"
+#include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/Module.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Passes/PassBuilder.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Program.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/Support/raw_ostream.h"
+#include "llvm/Target/TargetMachine.h"
+
+using namespace mlir;
+using namespace sparse::target;
+
+static std::unique_ptr<llvm::TargetMachine> createMachine(const CPUTarget &target, std::string &error) {
+  llvm::InitializeNativeTarget();
+  llvm::InitializeNativeTargetAsmPrinter();
+  llvm::Triple triple("x86_64-unknown-linux-gnu");
+  const llvm::Target *backend = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!backend)
+    return nullptr;
+  llvm::TargetOptions options;
+  // Products feed sums: one rounding instead of two, the same choice for the same expression in every entry.
+  options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
+  return std::unique_ptr<llvm::TargetMachine>(backend->createTargetMachine(
+      triple, target.name, "", options, llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
+}
+
+/// The kernels alone, as LLVM IR with the target's attributes.
+static std::unique_ptr<llvm::Module> translate(ModuleOp module, const CPUTarget &target, llvm::TargetMachine &machine,
+                                               llvm::LLVMContext &context) {
+  OwningOpRef<ModuleOp> kernels = ModuleOp::create(module.getLoc());
+  OpBuilder b = OpBuilder::atBlockEnd(kernels->getBody());
+  for (Operation &op : *module.getBody())
+    if (isa<LLVM::LLVMFuncOp, LLVM::GlobalOp>(op))
+      b.clone(op);
+  std::unique_ptr<llvm::Module> result = translateModuleToLLVMIR(*kernels, context);
+  if (!result)
+    return nullptr;
+  result->setTargetTriple(machine.getTargetTriple());
+  result->setDataLayout(machine.createDataLayout());
+  for (llvm::Function &function : *result) {
+    function.addFnAttr("target-cpu", target.name);
+    function.addFnAttr("prefer-vector-width", std::to_string(target.vectorBits));
+    if (!function.isDeclaration() && function.hasInternalLinkage() && function.hasOneUse())
+      function.addFnAttr(llvm::Attribute::AlwaysInline);
+  }
+  llvm::Type *i64 = llvm::Type::getInt64Ty(context);
+  auto *abi = llvm::Function::Create(llvm::FunctionType::get(i64, false), llvm::Function::ExternalLinkage,
+                                     "sparse_kernel_abi", *result);
+  llvm::IRBuilder<> builder(llvm::BasicBlock::Create(context, "", abi));
+  builder.CreateRet(llvm::ConstantInt::get(i64, 1));
+  return result;
+}
+
+static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
+  llvm::LoopAnalysisManager loops;
+  llvm::FunctionAnalysisManager functions;
+  llvm::CGSCCAnalysisManager sccs;
+  llvm::ModuleAnalysisManager modules;
+  llvm::PassBuilder builder(&machine);
+  builder.registerModuleAnalyses(modules);
+  builder.registerCGSCCAnalyses(sccs);
+  builder.registerFunctionAnalyses(functions);
+  builder.registerLoopAnalyses(loops);
+  builder.crossRegisterProxies(loops, functions, sccs, modules);
+  builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
+}
+
+static LogicalResult link(ModuleOp module, llvm::StringRef object, llvm::StringRef path) {
+  llvm::ErrorOr<std::string> linker = llvm::sys::findProgramByName("ld.lld-22");
+  for (llvm::StringRef name : {"ld.lld", "ld"})
+    if (!linker)
+      linker = llvm::sys::findProgramByName(name);
+  if (!linker)
+    return module.emitError("no linker on the PATH; install lld-22 (ld.lld-22), or any ld");
+  llvm::SmallVector<llvm::StringRef> args{*linker, "-shared", "--gc-sections", "-s", "-o", path, object};
+  // The kernels may call libm; the loader finds it by its SONAME.
+  for (llvm::StringRef libm : {"/lib/x86_64-linux-gnu/libm.so.6", "/lib64/libm.so.6", "/usr/lib/libm.so.6"})
+    if (llvm::sys::fs::exists(libm)) {
+      args.append({"--as-needed", libm});
+      break;
+    }
+  std::string message;
+  if (llvm::sys::ExecuteAndWait(*linker, args, std::nullopt, {}, 0, 0, &message) != 0)
+    return module.emitError() << "linking '" << path << "' failed" << (message.empty() ? "" : ": ") << message;
+  return success();
+}
+
+LogicalResult sparse::target::emitSharedObject(ModuleOp module, const CPUTarget &target, StringRef path) {
+  std::string error;
+  std::unique_ptr<llvm::TargetMachine> machine = createMachine(target, error);
+  if (!machine)
+    return module.emitError() << "no code generator for " << target.name << ": " << error;
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> ir = translate(module, target, *machine, context);
+  if (!ir)
+    return module.emitError("the kernels can't be translated to LLVM IR");
+  optimize(*ir, *machine);
+
+  llvm::SmallString<128> object;
+  int fd = -1;
+  if (std::error_code code = llvm::sys::fs::createTemporaryFile("sparse-kernels", "o", fd, object))
+    return module.emitError() << "no temporary file: " << code.message();
+  llvm::raw_fd_ostream stream(fd, /*shouldClose=*/true);
+  llvm::legacy::PassManager codegen;
+  if (machine->addPassesToEmitFile(codegen, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
+    return module.emitError("the code generator can't write objects");
+  codegen.run(*ir);
+  stream.close();
+  LogicalResult linked = link(module, object, path);
+  llvm::sys::fs::remove(object);
+  return linked;
+}

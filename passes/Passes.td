@@ -117,6 +117,19 @@ def OnnxRaiseAttentionPass : Pass<"onnx-raise-attention", "::mlir::ModuleOp"> {
   let dependentDialects = ["::sparse::onnx::ONNXDialect"];
 }
 
+def OnnxInferTypesPass : Pass<"onnx-infer-types", "::mlir::ModuleOp"> {
+  let summary = "Give every value the ranked type that its evaluations agree on";
+  let description = [{
+    An extent that is the same under all inputs is static, any other is `?`.
+
+    ```mlir
+    %y = onnx.MatMul %x, %w : (tensor<?x?x64xf32>, tensor<64x128xf32>) -> tensor<*xf32>
+    ==>
+    %y = onnx.MatMul %x, %w : (tensor<?x?x64xf32>, tensor<64x128xf32>) -> tensor<?x?x128xf32>
+    ```
+  }];
+}
+
 def OnnxCanonicalInterfacePass : Pass<"onnx-canonical-interface", "::mlir::ModuleOp"> {
   let summary = "Give @main the canonical arguments, results and types";
   let description = [{

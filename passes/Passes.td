@@ -6,7 +6,6 @@ include "mlir/Pass/PassBase.td"
 
 //===-- raise: the importer's graph to canonical form -------------------------------------------------------------===//
 
-#ifdef LATER
 def OnnxFoldConstantsPass : Pass<"onnx-fold-constants", "::mlir::ModuleOp"> {
   let summary = "Fold constants and shapes, remove operators that do nothing";
   let description = [{
@@ -43,7 +42,6 @@ def OnnxRaiseLinearPass : Pass<"onnx-raise-linear", "::mlir::ModuleOp"> {
   let dependentDialects = ["::sparse::onnx::ONNXDialect"];
 }
 
-#endif
 def OnnxRaiseActivationPass : Pass<"onnx-raise-activation", "::mlir::ModuleOp"> {
   let summary = "Recognise SiLU and GELU";
   let description = [{
@@ -59,7 +57,6 @@ def OnnxRaiseActivationPass : Pass<"onnx-raise-activation", "::mlir::ModuleOp"> 
   let dependentDialects = ["::sparse::onnx::ONNXDialect"];
 }
 
-#ifdef LATER
 def OnnxRaiseRMSNormPass : Pass<"onnx-raise-rms-norm", "::mlir::ModuleOp"> {
   let summary = "Recognise RMS normalisation";
   let description = [{
@@ -120,7 +117,6 @@ def OnnxRaiseAttentionPass : Pass<"onnx-raise-attention", "::mlir::ModuleOp"> {
   let dependentDialects = ["::sparse::onnx::ONNXDialect"];
 }
 
-#endif
 def OnnxCanonicalInterfacePass : Pass<"onnx-canonical-interface", "::mlir::ModuleOp"> {
   let summary = "Give @main the canonical arguments, results and types";
   let description = [{
@@ -157,6 +153,36 @@ def OnnxCheckRaisedPass : Pass<"onnx-check-raised", "::mlir::ModuleOp"> {
     One error for each kind of node outside the canonical set, at the first of them, with the names of the others; one
     error for each canonical op in a form that later phases don't take. Changes nothing.
   }];
+}
+
+//===-- mark ------------------------------------------------------------------------------------------------------===//
+
+def MarkPass : Pass<"sparse-mark", "::mlir::ModuleOp"> {
+  let summary = "Put the policies of a policy file on their sites";
+  let description = [{
+    Rules of `policy-file`, then of `attention` and `kv` (`[layers:]method[:parameter=value,...]`), become
+    `sparsity.selection` and `sparsity.kv` on the attentions of the canonical `@main`; layers count them in program
+    order, later rules win per layer and key, and what no rule names stays. A policy that can't govern its layer, alone
+    or beside another, is an error at the attention with notes at the rules. `sparsity.policy` of the module is the
+    policy as applied, with every default written out; empty when all layers are dense.
+
+    ```mlir
+    %y, %pk, %pv, %_ = onnx.Attention %q, %k, %v, %none, %past_k, %past_v, %none {…}
+    ==>
+    … {sparsity.selection = #sparsity.page_topk<{budget = 2048 : i64, page = 16 : i64, …}>}
+    ```
+  }];
+  let options = [
+    Option<"policyFile", "policy-file", "std::string", "\"\"", "The policy file (YAML); - is standard input">,
+    ListOption<"attention", "attention", "std::string", "Rules for 'attention', inline">,
+    ListOption<"kv", "kv", "std::string", "Rules for 'kv', inline">,
+    Option<"report", "report", "bool", "false", "A remark at each attention: what governs it">,
+    Option<"maxContext", "max-context", "int64_t", "0", "As in sparse-stateful">,
+    Option<"prefillChunk", "prefill-chunk", "int64_t", "128", "As in sparse-stateful">,
+    Option<"page", "page", "int64_t", "16", "As in sparse-stateful">,
+    Option<"kvType", "kv-dtype", "std::string", "\"f32\"", "As in sparse-stateful">,
+  ];
+  let dependentDialects = ["::sparse::sparsity::SparsityDialect", "::sparse::onnx::ONNXDialect"];
 }
 
 //===-- stateful --------------------------------------------------------------------------------------------------===//

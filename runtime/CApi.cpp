@@ -326,6 +326,13 @@ static sparse_status cancelStep(sparse_context *handle) {
   return guarded([&] { get(handle).context->cancel(); });
 }
 
+static sparse_status contextThreads(sparse_context *handle, uint32_t *threads) {
+  return guarded([&] {
+    need(threads, "threads");
+    *threads = get(handle).context->threads();
+  });
+}
+
 static uint64_t denseBytes(const Context &context, uint32_t seq) {
   uint64_t bytes = 0;
   for (const LayerLayout &layout : context.cache().layouts()) {
@@ -528,21 +535,22 @@ static sparse_status sample(const float *logits, size_t vocab,
 //===----------------------------------------------------------------------===//
 
 static const sparse_api table = {
-    SPARSE_API_VERSION, statusName,     lastErrorText,   modelLoad,
-    modelDestroy,       modelInfo,      modelTokenizer,  contextCreate,
-    contextDestroy,     cancelStep,     contextUsage,    sequenceCreate,
-    sequenceDestroy,    sequenceFork,   sequenceTrim,    sequenceClear,
-    sequenceLength,     sequenceReserve, sequenceUsage,  sequenceCounters,
-    prefill,            decode,         logitsOf,        sample,
+    SPARSE_API_VERSION, statusName,      lastErrorText,  modelLoad,
+    modelDestroy,       modelInfo,       modelTokenizer, contextCreate,
+    contextDestroy,     cancelStep,      contextThreads, contextUsage,
+    sequenceCreate,     sequenceDestroy, sequenceFork,   sequenceTrim,
+    sequenceClear,      sequenceLength,  sequenceReserve, sequenceUsage,
+    sequenceCounters,   prefill,         decode,         logitsOf,
+    sample,
 };
 
 // The size of the table of version 1 cannot change, nor can the place of a
 // function in it.
 static_assert(offsetof(sparse_api, status_name) == 1 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, context_create) == 7 * sizeof(void *), "");
-static_assert(offsetof(sparse_api, prefill) == 20 * sizeof(void *), "");
-static_assert(offsetof(sparse_api, sample) == 23 * sizeof(void *), "");
-static_assert(sizeof(sparse_api) == 24 * sizeof(void *), "");
+static_assert(offsetof(sparse_api, prefill) == 21 * sizeof(void *), "");
+static_assert(offsetof(sparse_api, sample) == 24 * sizeof(void *), "");
+static_assert(sizeof(sparse_api) == 25 * sizeof(void *), "");
 
 const sparse_api *sparse_get_api(uint32_t version) {
   if (version == 0 || version > SPARSE_API_VERSION) {

@@ -5,9 +5,9 @@
 
 #include <oneapi/dnnl/dnnl.hpp>
 
-#include <algorithm>
 #include <map>
 #include <mutex>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -20,9 +20,10 @@ void omp_set_num_threads(int);
 
 using namespace sparse::runtime;
 
-// Columns of one task: enough tasks for many threads, few enough that reading
-// A again for each of them does not matter.
-static constexpr int64_t tileColumns = 128;
+// Columns of one task where oneDNN has a kernel for our panels: enough tasks
+// for many threads, few enough that reading A again for each of them does not
+// matter.
+static constexpr int64_t blockedColumns = 128;
 
 namespace {
 
@@ -36,119 +37,158 @@ private:
   int before;
 };
 
-/// A matmul of one tile: A [m,k], B `columns` wide, C with row length n.
+/// A matmul of one tile: A [m,k], B [k,columns], C [m,columns].
 struct TileKernel {
   dnnl::matmul primitive;
   dnnl::memory::desc a, b, c;
   size_t scratch = 0;
 };
 
+/// How a step is cut: `count` tiles of `columns`, the last one of `rest`. A
+/// task computes a dense tile and adds it to C afterwards: oneDNN has no fast
+/// kernel for a C with gaps.
+struct Tiling {
+  int64_t columns = 0, count = 0, rest = 0;
+  TileKernel full, last;
+};
+
 class OneDNNGemm : public Gemm {
 public:
-  OneDNNGemm()
-      : engine(dnnl::engine::kind::cpu, 0),
-        fallback(createReferenceGemm()) {}
+  OneDNNGemm() : engine(dnnl::engine::kind::cpu, 0) {}
 
   void run(Parallel &parallel, const GemmStep &step, const float *a,
            const void *b, float *c) override;
 
 private:
-  /// m, n, k, columns of the tile, accumulate
-  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, bool>;
-
-  const TileKernel &kernel(const GemmStep &step, int64_t columns);
+  const Tiling &tiling(const GemmStep &step);
+  bool makeTile(const GemmStep &step, int64_t columns, bool blocked,
+                TileKernel &tile);
+  void runTile(const GemmStep &step, const Tiling &tiling, int64_t task,
+               const float *a, const void *b, float *c);
+  std::vector<float> takeBuffer(size_t floats);
 
   dnnl::engine engine;
-  std::map<Key, TileKernel> kernels;
-  std::unique_ptr<Gemm> fallback;
+  std::map<std::tuple<int64_t, int64_t, int64_t>, Tiling> tilings; ///< m, n, k
   std::mutex mutex;
   std::vector<std::vector<float>> buffers; ///< scratch of tasks not running
 };
 
 } // namespace
 
-const TileKernel &OneDNNGemm::kernel(const GemmStep &step, int64_t columns) {
-  Key key(step.m, step.n, step.k, columns, step.accumulate);
-  auto it = kernels.find(key);
-  if (it != kernels.end())
-    return it->second;
+/// False when oneDNN would compute this layout with its reference code.
+bool OneDNNGemm::makeTile(const GemmStep &step, int64_t columns, bool blocked,
+                          TileKernel &tile) {
   using desc = dnnl::memory::desc;
+  using dims = dnnl::memory::dims;
   using dt = dnnl::memory::data_type;
-  TileKernel tile;
-  tile.a = desc({step.m, step.k}, dt::f32, dnnl::memory::dims{step.k, 1});
-  // [panel][k][64] is oneDNN's own blocked layout when k divides by 16.
-  tile.b =
-      desc({step.k, columns}, dt::f32, dnnl::memory::format_tag::BA16a64b);
-  tile.c = desc({step.m, columns}, dt::f32, dnnl::memory::dims{step.n, 1});
+  tile.a = desc({step.m, step.k}, dt::f32, dims{step.k, 1});
+  tile.c = desc({step.m, columns}, dt::f32, dims{columns, 1});
+  tile.b = blocked ? desc({step.k, columns}, dt::f32,
+                          dnnl::memory::format_tag::BA16a64b)
+                   : desc({step.k, columns}, dt::f32, dims{64, 1});
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  if (step.accumulate) {
-    dnnl::post_ops sum;
-    sum.append_sum(1.0f);
-    attr.set_post_ops(sum);
-  }
   dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(tile.a, tile.b, tile.c),
                                   attr, engine);
+  if (blocked &&
+      std::string(pd.impl_info_str()).find("ref") != std::string::npos)
+    return false;
   tile.scratch = pd.scratchpad_desc().get_size();
   tile.primitive = dnnl::matmul(pd);
-  return kernels.emplace(key, std::move(tile)).first->second;
+  return true;
+}
+
+const Tiling &OneDNNGemm::tiling(const GemmStep &step) {
+  std::tuple<int64_t, int64_t, int64_t> key(step.m, step.n, step.k);
+  auto it = tilings.find(key);
+  if (it != tilings.end())
+    return it->second;
+  Tiling result;
+  auto cut = [&](int64_t columns, bool blocked) {
+    result.columns = columns;
+    result.count = static_cast<int64_t>(ceilDiv(step.n, columns));
+    result.rest = step.n - (result.count - 1) * columns;
+    return makeTile(step, result.rest, blocked, result.last) &&
+           (result.count == 1 ||
+            makeTile(step, columns, blocked, result.full));
+  };
+  // [panel][k][64] is oneDNN's own BA16a64b when k divides by 16, which its
+  // AVX-512 kernels read. Elsewhere each panel is a plain matrix.
+  if (step.k % 16 != 0 || !cut(blockedColumns, /*blocked=*/true))
+    cut(64, /*blocked=*/false);
+  return tilings.emplace(key, std::move(result)).first->second;
+}
+
+std::vector<float> OneDNNGemm::takeBuffer(size_t floats) {
+  std::vector<float> buffer;
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (!buffers.empty()) {
+      buffer = std::move(buffers.back());
+      buffers.pop_back();
+    }
+  }
+  if (buffer.size() < floats)
+    buffer.resize(floats);
+  return buffer;
+}
+
+void OneDNNGemm::runTile(const GemmStep &step, const Tiling &tiling,
+                         int64_t task, const float *a, const void *b,
+                         float *c) {
+  OneThread one;
+  bool isLast = task + 1 == tiling.count;
+  const TileKernel &tile = isLast ? tiling.last : tiling.full;
+  int64_t columns = isLast ? tiling.rest : tiling.columns;
+  int64_t weights = static_cast<int64_t>(ceilDiv(columns, 64)) * 64 * step.k;
+  int64_t first = task * tiling.columns * step.k;
+  // In floats: the scratchpad, the tile of C, the widened weights. All start
+  // at multiples of 64 bytes.
+  size_t scratchSize = ceilDiv(tile.scratch, 64) * 16;
+  size_t tileSize = ceilDiv(step.m * columns, 16) * 16;
+  bool widen = step.weights == DType::BF16;
+  std::vector<float> buffer =
+      takeBuffer(scratchSize + tileSize + (widen ? weights : 0) + 16);
+  float *start = reinterpret_cast<float *>(
+      (reinterpret_cast<uintptr_t>(buffer.data()) + 63) / 64 * 64);
+  float *out = start + scratchSize;
+  const float *source = static_cast<const float *>(b) + first;
+  if (widen) {
+    const uint16_t *narrow = static_cast<const uint16_t *>(b) + first;
+    float *wide = out + tileSize;
+    for (int64_t i = 0; i < weights; ++i)
+      wide[i] = bf16ToFloat(narrow[i]);
+    source = wide;
+  }
+  dnnl::stream stream(engine);
+  dnnl::memory scratch({{static_cast<dnnl::memory::dim>(tile.scratch)},
+                        dnnl::memory::data_type::u8,
+                        dnnl::memory::format_tag::a},
+                       engine, start);
+  tile.primitive.execute(
+      stream,
+      {{DNNL_ARG_SRC, dnnl::memory(tile.a, engine, const_cast<float *>(a))},
+       {DNNL_ARG_WEIGHTS,
+        dnnl::memory(tile.b, engine, const_cast<float *>(source))},
+       {DNNL_ARG_DST, dnnl::memory(tile.c, engine, out)},
+       {DNNL_ARG_SCRATCHPAD, scratch}});
+  stream.wait();
+  for (int64_t i = 0; i < step.m; ++i) {
+    float *target = c + i * step.n + task * tiling.columns;
+    for (int64_t j = 0; j < columns; ++j)
+      target[j] = step.accumulate ? target[j] + out[i * columns + j]
+                                  : out[i * columns + j];
+  }
+  std::lock_guard<std::mutex> lock(mutex);
+  buffers.push_back(std::move(buffer));
 }
 
 void OneDNNGemm::run(Parallel &parallel, const GemmStep &step, const float *a,
                      const void *b, float *c) {
-  if (step.k % 16 != 0)
-    return fallback->run(parallel, step, a, b, c);
-  OneThread here;
-  int64_t tiles = static_cast<int64_t>(ceilDiv(step.n, tileColumns));
-  int64_t rest = step.n - (tiles - 1) * tileColumns;
-  const TileKernel &last = kernel(step, rest);
-  const TileKernel &full = tiles > 1 ? kernel(step, tileColumns) : last;
-
-  parallel.forEach(tiles, [&](int64_t task) {
-    OneThread one;
-    const TileKernel &tile = task + 1 < tiles ? full : last;
-    int64_t columns = task + 1 < tiles ? tileColumns : rest;
-    int64_t weights = static_cast<int64_t>(ceilDiv(columns, 64)) * 64 * step.k;
-    int64_t first = task * tileColumns * step.k;
-    // 64 bytes more than needed, to align the scratchpad.
-    size_t widened = step.weights == DType::BF16 ? weights : 0;
-    size_t room = widened + tile.scratch / 4 + 32;
-
-    std::vector<float> buffer;
-    {
-      std::lock_guard<std::mutex> lock(mutex);
-      if (!buffers.empty()) {
-        buffer = std::move(buffers.back());
-        buffers.pop_back();
-      }
-    }
-    if (buffer.size() < room)
-      buffer.resize(room);
-    float *start = reinterpret_cast<float *>(
-        (reinterpret_cast<uintptr_t>(buffer.data()) + 63) / 64 * 64);
-    const void *source = static_cast<const float *>(b) + first;
-    if (widened) {
-      const uint16_t *narrow = static_cast<const uint16_t *>(b) + first;
-      for (int64_t i = 0; i < weights; ++i)
-        start[i] = bf16ToFloat(narrow[i]);
-      source = start;
-    }
-    dnnl::stream stream(engine);
-    dnnl::memory scratch({{static_cast<dnnl::memory::dim>(tile.scratch)},
-                          dnnl::memory::data_type::u8,
-                          dnnl::memory::format_tag::a},
-                         engine, start + widened);
-    tile.primitive.execute(
-        stream,
-        {{DNNL_ARG_SRC, dnnl::memory(tile.a, engine, const_cast<float *>(a))},
-         {DNNL_ARG_WEIGHTS,
-          dnnl::memory(tile.b, engine, const_cast<void *>(source))},
-         {DNNL_ARG_DST,
-          dnnl::memory(tile.c, engine, c + task * tileColumns)},
-         {DNNL_ARG_SCRATCHPAD, scratch}});
-    stream.wait();
-    std::lock_guard<std::mutex> lock(mutex);
-    buffers.push_back(std::move(buffer));
+  OneThread one;
+  const Tiling &cut = tiling(step);
+  parallel.forEach(cut.count, [&](int64_t task) {
+    runTile(step, cut, task, a, b, c);
   });
 }
 

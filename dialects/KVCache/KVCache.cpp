@@ -17,7 +17,28 @@ using namespace sparse::kvcache;
 #define GET_OP_CLASSES
 #include "dialects/KVCache/KVCacheOps.cpp.inc"
 
+namespace {
+/// Layouts are long and shared by many ops and types: they print by name.
+struct KVCacheAsmInterface : public OpAsmDialectInterface {
+  using OpAsmDialectInterface::OpAsmDialectInterface;
+
+  AliasResult getAlias(Attribute attr, raw_ostream &os) const override {
+    if (!isa<LayoutAttr>(attr))
+      return AliasResult::NoAlias;
+    os << "layout";
+    return AliasResult::FinalAlias;
+  }
+  AliasResult getAlias(Type type, raw_ostream &os) const override {
+    if (!isa<LayerType>(type))
+      return AliasResult::NoAlias;
+    os << "layer";
+    return AliasResult::FinalAlias;
+  }
+};
+} // namespace
+
 void KVCacheDialect::initialize() {
+  addInterfaces<KVCacheAsmInterface>();
   addAttributes<
 #define GET_ATTRDEF_LIST
 #include "dialects/KVCache/KVCacheAttrs.cpp.inc"

@@ -5,9 +5,33 @@
 #include "mlir/IR/DialectImplementation.h"
 #include "mlir/IR/OpImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/Format.h"
 
 using namespace mlir;
 using namespace sparse::onnx;
+
+/// `[a, b, …]`, each f32 with the nine digits that tell it from every other.
+static void printExactFloats(AsmPrinter &printer, DenseF32ArrayAttr values) {
+  printer << "[";
+  llvm::interleaveComma(values.asArrayRef(), printer.getStream(),
+                        [&](float value) { printer.getStream() << llvm::format("%.9g", value); });
+  printer << "]";
+}
+
+static ParseResult parseExactFloats(AsmParser &parser, DenseF32ArrayAttr &values) {
+  SmallVector<float> parsed;
+  auto one = [&]() -> ParseResult {
+    double value;
+    if (parser.parseFloat(value))
+      return failure();
+    parsed.push_back(static_cast<float>(value));
+    return success();
+  };
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, one))
+    return failure();
+  values = DenseF32ArrayAttr::get(parser.getContext(), parsed);
+  return success();
+}
 
 #include "dialects/ONNX/ONNXDialect.cpp.inc"
 #include "dialects/ONNX/ONNXEnums.cpp.inc"

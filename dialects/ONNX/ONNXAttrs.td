@@ -53,7 +53,8 @@ def ONNX_RopeFn : I32EnumAttr<"RopeFn", "which table", [
 def ONNX_RopeTableStep : ONNX_Attr<"RopeTableStep", "rope_table"> {
   let summary = "table[p, i] = scale * fn(f32(p * inv_freq[i]))";
   let parameters = (ins EnumParameter<ONNX_RopeFn>:$fn, "::mlir::DenseF32ArrayAttr":$inv_freq, "::mlir::FloatAttr":$scale);
-  let assemblyFormat = "`<` struct(params) `>`";
+  // Frequencies print with all their digits: the array's own form keeps six.
+  let assemblyFormat = "`<` struct($fn, custom<ExactFloats>($inv_freq), $scale) `>`";
 }
 
 #endif

@@ -14,7 +14,7 @@ Attribute ParameterSpec::getDefault(MLIRContext *context) const {
   case Kind::Integer: return b.getI64IntegerAttr(defaultInteger);
   case Kind::Boolean: return b.getBoolAttr(defaultInteger != 0);
   case Kind::Choice: return b.getStringAttr(defaultChoice);
-  case Kind::IntegerList: return b.getDenseI64ArrayAttr({});
+  case Kind::Heads: return b.getDenseI64ArrayAttr({});
   }
   llvm_unreachable("unknown kind of parameter");
 }
@@ -23,20 +23,21 @@ std::string ParameterSpec::describe() const {
   std::string text;
   llvm::raw_string_ostream os(text);
   switch (kind) {
-  case Kind::Integer: os << "an integer of at least " << minimum; break;
+  case Kind::Integer: os << "an integer from " << minimum << " to " << maximum; break;
   case Kind::Boolean: os << "true or false"; break;
   case Kind::Choice: llvm::interleave(choices, os, " or "); break;
-  case Kind::IntegerList: os << "a list of integers of at least " << minimum; break;
+  case Kind::Heads: os << "KV heads as a range or list: 0-3, [0, 2]"; break;
   }
   return text;
 }
 
 std::string ParameterSpec::whyNot(Attribute value) const {
+  auto isLegal = [&](int64_t v) { return v >= minimum && v <= maximum; };
   bool ok = false;
   switch (kind) {
   case Kind::Integer: {
     auto integer = dyn_cast<IntegerAttr>(value);
-    ok = integer && integer.getType().isInteger(64) && integer.getInt() >= minimum;
+    ok = integer && integer.getType().isInteger(64) && isLegal(integer.getInt());
     break;
   }
   case Kind::Boolean: ok = isa<BoolAttr>(value); break;
@@ -45,9 +46,9 @@ std::string ParameterSpec::whyNot(Attribute value) const {
     ok = choice && llvm::is_contained(choices, choice.getValue());
     break;
   }
-  case Kind::IntegerList: {
+  case Kind::Heads: {
     auto list = dyn_cast<DenseI64ArrayAttr>(value);
-    ok = list && llvm::all_of(list.asArrayRef(), [&](int64_t v) { return v >= minimum; });
+    ok = list && llvm::all_of(list.asArrayRef(), [](int64_t head) { return head >= 0; });
     break;
   }
   }
@@ -59,19 +60,24 @@ const ParameterSpec *PolicySpec::find(StringRef parameter) const {
   return it == parameters.end() ? nullptr : it;
 }
 
+const ParameterSpec *PolicySpec::findHeads() const {
+  const auto *it = llvm::find_if(parameters, [](const ParameterSpec &p) { return p.kind == ParameterSpec::Kind::Heads; });
+  return it == parameters.end() ? nullptr : it;
+}
+
 DictionaryAttr PolicySpec::complete(DictionaryAttr params, function_ref<InFlightDiagnostic()> emitError) const {
   for (NamedAttribute given : params) {
     const ParameterSpec *parameter = find(given.getName());
     if (!parameter) {
       InFlightDiagnostic diag = emitError() << "'" << name << "' has no parameter '" << given.getName().strref()
-                                            << "'; it takes ";
+                                            << "'; legal: ";
       llvm::interleave(
           parameters, [&](const ParameterSpec &p) { diag << "'" << p.name << "'"; }, [&] { diag << ", "; });
       return {};
     }
     std::string legal = parameter->whyNot(given.getValue());
     if (!legal.empty()) {
-      emitError() << "'" << parameter->name << "' of '" << name << "' is " << given.getValue() << "; it must be "
+      emitError() << "'" << parameter->name << "' of '" << name << "' is " << given.getValue() << "; legal: "
                   << legal;
       return {};
     }

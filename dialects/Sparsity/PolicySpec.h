@@ -11,14 +11,18 @@ namespace sparse::sparsity {
 
 /// One parameter of a policy: the YAML key, the `list-policies` row and the default come from here.
 struct ParameterSpec {
-  enum class Kind { Integer, Boolean, Choice, IntegerList };
+  enum class Kind { Integer, Boolean, Choice, Heads };
   llvm::StringRef name;
   Kind kind;
   llvm::StringRef summary;
   int64_t defaultInteger = 0;     // Integer, Boolean
   llvm::StringRef defaultChoice;  // Choice
   llvm::ArrayRef<llvm::StringRef> choices;
-  int64_t minimum = 0; // Integer
+  int64_t minimum = 0;           // Integer
+  int64_t maximum = kMaxInteger; // Integer
+
+  /// Sums of two counts of tokens are still an i32, the type of positions.
+  static constexpr int64_t kMaxInteger = (int64_t(1) << 30) - 1;
 
   mlir::Attribute getDefault(mlir::MLIRContext *context) const;
   /// Why `value` is not one of this parameter's; empty when it is.
@@ -37,6 +41,8 @@ struct PolicySpec {
   llvm::SmallVector<ParameterSpec> parameters;
 
   const ParameterSpec *find(llvm::StringRef parameter) const;
+  /// The parameter that names the KV heads a method governs; null when it governs all.
+  const ParameterSpec *findHeads() const;
   /// `params` with defaults added; null after a diagnostic for an unknown key or an illegal value.
   mlir::DictionaryAttr complete(mlir::DictionaryAttr params,
                                 llvm::function_ref<mlir::InFlightDiagnostic()> emitError) const;

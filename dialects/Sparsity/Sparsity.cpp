@@ -16,7 +16,25 @@ using namespace sparse::sparsity;
 #define GET_OP_CLASSES
 #include "dialects/Sparsity/SparsityOps.cpp.inc"
 
+namespace {
+/// Policies stand on every attention, op and layout that follows them: they print by the method's name.
+struct SparsityAsmInterface : public OpAsmDialectInterface {
+  using OpAsmDialectInterface::OpAsmDialectInterface;
+
+  AliasResult getAlias(Attribute attr, raw_ostream &os) const override {
+    auto policy = dyn_cast<PolicyAttrInterface>(attr);
+    if (!policy)
+      return AliasResult::NoAlias;
+    // No alias may end with a digit.
+    StringRef name = policy.getPolicySpec().name;
+    os << name << (llvm::isDigit(name.back()) ? "_" : "");
+    return AliasResult::FinalAlias;
+  }
+};
+} // namespace
+
 void SparsityDialect::initialize() {
+  addInterfaces<SparsityAsmInterface>();
   addAttributes<
 #define GET_ATTRDEF_LIST
 #include "dialects/Sparsity/SparsityAttrs.cpp.inc"
@@ -40,6 +58,8 @@ LogicalResult SparsityDialect::verifyOperationAttribute(Operation *op, NamedAttr
     return op->emitOpError("'") << name << "' must be a #sparsity.site";
   if (name == kSelectionAttr && !isa<SelectionPolicyInterface>(attr.getValue()))
     return op->emitOpError("'") << name << "' must be an attention policy";
+  if (name == kPolicyAttr && !isa<StringAttr>(attr.getValue()))
+    return op->emitOpError("'") << name << "' must be the text of a policy";
   if (name == kKVAttr) {
     auto array = dyn_cast<ArrayAttr>(attr.getValue());
     if (!array || !llvm::all_of(array, [](Attribute a) { return isa<KVPolicyInterface>(a); }))

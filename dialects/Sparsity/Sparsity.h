@@ -19,6 +19,8 @@ namespace sparse::sparsity {
 inline constexpr llvm::StringLiteral kSiteAttr = "sparsity.site";           // #sparsity.site
 inline constexpr llvm::StringLiteral kSelectionAttr = "sparsity.selection"; // a SelectionPolicyInterface
 inline constexpr llvm::StringLiteral kKVAttr = "sparsity.kv";               // array of KVPolicyInterface
+/// Name of the discardable attribute on the module: the policy as applied, a policy file's text.
+inline constexpr llvm::StringLiteral kPolicyAttr = "sparsity.policy";
 } // namespace sparse::sparsity
 
 #endif

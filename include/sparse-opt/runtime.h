@@ -253,6 +253,10 @@ typedef struct sparse_api {
       only function that does not wait for a running call. */
   sparse_status (*cancel)(sparse_context *context);
 
+  /** How many tasks run at the same time: the threads of the context. */
+  sparse_status (*context_threads)(sparse_context *context,
+                                   uint32_t *threads);
+
   /** Usage of all sequences together. */
   sparse_status (*context_usage)(sparse_context *context, sparse_usage *usage);
 

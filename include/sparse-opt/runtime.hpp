@@ -171,6 +171,11 @@ public:
   void logits(const float *hidden, size_t n, float *logits) {
     check(api().logits(handle, hidden, n, logits));
   }
+  uint32_t threads() const {
+    uint32_t threads = 0;
+    check(api().context_threads(handle, &threads));
+    return threads;
+  }
   void cancel() { check(api().cancel(handle)); }
   sparse_usage usage() const {
     sparse_usage usage = {};

@@ -9,19 +9,6 @@
 using namespace llvm;
 using namespace sparse::driver;
 
-StringRef sparse::driver::nearestName(StringRef name, ArrayRef<StringRef> candidates) {
-  StringRef best;
-  unsigned bestDistance = std::max<size_t>(1, name.size() / 3) + 1;
-  for (StringRef candidate : candidates) {
-    unsigned distance = name.edit_distance(candidate, /*AllowReplacements=*/true, bestDistance);
-    if (distance < bestDistance) {
-      best = candidate;
-      bestDistance = distance;
-    }
-  }
-  return best;
-}
-
 void Args::flag(bool &target, StringRef name, StringRef help) {
   options.push_back({name.str(), "", help.str(), 0, true, [&target](StringRef) {
                        target = true;

@@ -2,6 +2,7 @@
 #ifndef SPARSE_LIB_DRIVER_ARGS_H
 #define SPARSE_LIB_DRIVER_ARGS_H
 
+#include "lib/Support/NearestName.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
 
@@ -15,6 +16,8 @@ class raw_ostream;
 }
 
 namespace sparse::driver {
+using sparse::nearestName;
+
 /// The command line of one sub-command. Options are bound to variables, in any order with the positional arguments:
 /// `--name=value`, `--name value`, `-o value`, flags without a value, and `--` before what only looks like an option.
 ///
@@ -68,9 +71,6 @@ private:
   std::vector<Positional> positionals;
   std::vector<std::pair<std::string, std::string>> examples;
 };
-
-/// The one of `candidates` that `name` was most likely meant to be; empty when none is near.
-llvm::StringRef nearestName(llvm::StringRef name, llvm::ArrayRef<llvm::StringRef> candidates);
 } // namespace sparse::driver
 
 #endif

@@ -2,6 +2,8 @@
 #include "lib/Driver/Commands.h"
 #include "lib/Driver/CompileCommand.h"
 #include "lib/Driver/ImportCommand.h"
+#include "lib/Driver/InspectCommand.h"
+#include "lib/Driver/ListPoliciesCommand.h"
 
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
@@ -11,6 +13,8 @@ using namespace sparse::driver;
 static constexpr Command table[] = {
     {"compile", "compiles an ONNX decoder into an artifact that sparse-run runs", compileCommand},
     {"import", "reads an ONNX model into the onnx dialect", importCommand},
+    {"inspect", "prints what a model is and the sites recognised in it", inspectCommand},
+    {"list-policies", "lists the sparsity methods and their parameters", listPoliciesCommand},
 };
 
 llvm::ArrayRef<Command> sparse::driver::commands() { return table; }

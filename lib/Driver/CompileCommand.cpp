@@ -7,6 +7,7 @@
 #include "lib/Driver/Phases.h"
 #include "lib/Driver/Progress.h"
 #include "lib/Import/Import.h"
+#include "lib/Package/Digest.h"
 #include "lib/Package/Package.h"
 
 #include "mlir/IR/Verifier.h"

@@ -44,8 +44,18 @@ void sparse::driver::addPhase(OpPassManager &manager, Phase phase, const RoadOpt
       raise.maxContext = options.maxContext;
     return buildRaisePipeline(manager, raise);
   }
-  case Phase::Mark:
+  case Phase::Mark: {
+    MarkPassOptions mark;
+    mark.policyFile = options.policyFile;
+    mark.attention.assign(options.attention.begin(), options.attention.end());
+    mark.kv.assign(options.kv.begin(), options.kv.end());
+    mark.maxContext = options.maxContext;
+    mark.prefillChunk = options.prefillChunk;
+    mark.page = options.page;
+    mark.kvType = options.kvType;
+    manager.addPass(createMarkPass(mark));
     return;
+  }
   case Phase::Stateful: {
     StatefulPassOptions stateful;
     stateful.prefillChunk = options.prefillChunk;

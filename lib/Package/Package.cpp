@@ -1,31 +1,18 @@
 //===-- Package.cpp - Writing the artifact ------------------------------------------------------------------------===//
 #include "lib/Package/Package.h"
+#include "lib/Package/Digest.h"
 #include "lib/Package/PlanWriter.h"
 #include "lib/Package/WeightWriter.h"
 #include "lib/Target/ObjectEmitter.h"
 
-#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/SHA256.h"
 
 using namespace mlir;
 using namespace sparse;
 using namespace sparse::package;
 using llvm::json::Array;
 using llvm::json::Object;
-
-static std::string hex(llvm::ArrayRef<uint8_t> digest) { return llvm::toHex(digest, /*LowerCase=*/true); }
-
-llvm::ErrorOr<std::string> sparse::package::fileDigest(StringRef path) {
-  auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
-  if (!file)
-    return file.getError();
-  llvm::SHA256 hash;
-  hash.update((*file)->getBuffer());
-  return hex(hash.final());
-}
 
 namespace {
 
@@ -157,9 +144,7 @@ LogicalResult Writer::write() {
   std::string body = llvm::formatv("{0:2}", llvm::json::Value(std::move(manifest)));
   std::string zeros(64, '0');
   std::string text = "{\n  \"digest\": \"" + zeros + "\"," + body.substr(1) + "\n";
-  llvm::SHA256 hash;
-  hash.update(text);
-  text.replace(text.find(zeros), 64, hex(hash.final()));
+  text.replace(text.find(zeros), 64, digestOf(text));
   return writeText("manifest.json", text);
 }
 

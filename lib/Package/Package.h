@@ -3,7 +3,6 @@
 #define SPARSE_LIB_PACKAGE_PACKAGE_H
 
 #include "mlir/IR/BuiltinOps.h"
-#include "llvm/Support/ErrorOr.h"
 
 #include <functional>
 #include <string>
@@ -22,9 +21,6 @@ struct PackageOptions {
 /// Phase `binary`: writes the artifact of a module after phase `llvm` (docs/architecture.md §4). It is made beside
 /// `output` and moved there when it is complete.
 mlir::LogicalResult writeArtifact(mlir::ModuleOp module, const PackageOptions &options);
-
-/// SHA-256 of a file as 64 hex digits.
-llvm::ErrorOr<std::string> fileDigest(llvm::StringRef path);
 
 } // namespace sparse::package
 

@@ -153,7 +153,7 @@ LogicalResult Interface::rewriteArguments() {
     if (port.value)
       port.value.replaceAllUsesWith(func.getArgument(index));
   }
-  eraseDeadOps(func);
+  cleanUp(func);
   llvm::BitVector erased(func.getNumArguments());
   for (unsigned i = 0; i < old; ++i) {
     BlockArgument argument = func.getArgument(i);
@@ -170,7 +170,7 @@ LogicalResult Interface::rewriteArguments() {
 struct CanonicalInterface : sparse::impl::OnnxCanonicalInterfacePassBase<CanonicalInterface> {
   void runOnOperation() override {
     for (func::FuncOp func : functionsOf(getOperation())) {
-      eraseDeadOps(func);
+      cleanUp(func);
       if (failed(Interface(func).run()))
         return signalPassFailure();
     }

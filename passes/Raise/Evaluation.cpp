@@ -284,6 +284,62 @@ std::optional<HostTensor> Evaluation::orderOf(Value value, Value root, unsigned 
   return order;
 }
 
+namespace {
+/// Evaluates what stands between a root and a value, once each.
+class Substitution {
+public:
+  Substitution(const Evaluation &evaluation, Value root, const HostTensor &data, unsigned run)
+      : evaluation(evaluation), root(root), run(run) {
+    known[root] = data;
+  }
+
+  /// The new value; nothing when `value` doesn't depend on the root or can't be told.
+  std::optional<HostTensor> get(Value value) {
+    auto it = known.find(value);
+    if (it != known.end())
+      return it->second;
+    std::optional<HostTensor> result = compute(value);
+    known[value] = result;
+    return result;
+  }
+
+private:
+  std::optional<HostTensor> compute(Value value) {
+    Operation *op = value.getDefiningOp(), *start = root.getDefiningOp();
+    // What comes before the root can't depend on it.
+    if (!op || op->getNumOperands() == 0 || (start && !start->isBeforeInBlock(op)))
+      return std::nullopt;
+    SmallVector<std::optional<HostTensor>> changed;
+    bool depends = false;
+    for (Value operand : op->getOperands()) {
+      changed.push_back(get(operand));
+      depends |= changed.back().has_value();
+    }
+    if (!depends)
+      return std::nullopt;
+    SmallVector<const HostTensor *> operands;
+    for (auto [operand, tensor] : llvm::zip(op->getOperands(), changed)) {
+      operands.push_back(tensor ? &*tensor : evaluation.get(operand, run));
+      if (!operands.back() && !isa<NoneType>(operand.getType()))
+        return std::nullopt;
+    }
+    return evaluate(op, operands)[cast<OpResult>(value).getResultNumber()];
+  }
+
+  const Evaluation &evaluation;
+  Value root;
+  unsigned run;
+  llvm::DenseMap<Value, std::optional<HostTensor>> known;
+};
+} // namespace
+
+std::optional<HostTensor> Evaluation::substitute(Value value, Value root, const HostTensor &data, unsigned run) const {
+  auto result = Substitution(*this, root, data, run).get(value);
+  if (!result || !result->hasData())
+    return std::nullopt;
+  return result;
+}
+
 bool Evaluation::isSameOrder(Value value, Value root) const {
   for (unsigned run = 0; run < kPlainRuns; ++run) {
     auto order = orderOf(value, root, run);

@@ -70,6 +70,9 @@ public:
   /// Whether `value` holds the elements of `root` in the same order (whatever the shapes).
   bool isSameOrder(mlir::Value value, mlir::Value root) const;
 
+  /// What `value` would be in `run` if `root` were `data`. Nothing when it can't be told or doesn't depend on `root`.
+  std::optional<HostTensor> substitute(mlir::Value value, mlir::Value root, const HostTensor &data, unsigned run) const;
+
 private:
   using Values = llvm::DenseMap<mlir::Value, HostTensor>;
   void run(mlir::func::FuncOp func, const Assignment &assignment, Values &values);

@@ -138,7 +138,7 @@ struct RaiseActivation : sparse::impl::OnnxRaiseActivationPassBase<RaiseActivati
         if (raised)
           op.getResult().replaceAllUsesWith(raised);
       }
-      eraseDeadOps(func);
+      cleanUp(func);
     }
   }
 };

@@ -6,14 +6,14 @@
 using namespace sparse;
 
 void sparse::buildRaisePipeline(mlir::OpPassManager &manager, const RaiseOptions &options) {
-  //manager.addPass(createOnnxFoldConstantsPass());
-  //manager.addPass(createOnnxRaiseLinearPass());
+  manager.addPass(createOnnxFoldConstantsPass());
+  manager.addPass(createOnnxRaiseLinearPass());
   manager.addPass(createOnnxRaiseActivationPass());
-  //manager.addPass(createOnnxRaiseRMSNormPass());
-  //manager.addPass(createOnnxRaiseRotaryPass({options.maxContext}));
-  //manager.addPass(createOnnxRaiseAttentionPass({options.maxContext}));
+  manager.addPass(createOnnxRaiseRMSNormPass());
+  manager.addPass(createOnnxRaiseRotaryPass({options.maxContext}));
+  manager.addPass(createOnnxRaiseAttentionPass({options.maxContext}));
   // The views around the new ops meet the exporter's and cancel.
-  //manager.addPass(createOnnxFoldConstantsPass());
+  manager.addPass(createOnnxFoldConstantsPass());
   manager.addPass(mlir::createCSEPass());
   manager.addPass(createOnnxCanonicalInterfacePass());
   manager.addPass(createOnnxCheckRaisedPass());

@@ -18,12 +18,14 @@ SmallVector<func::FuncOp> sparse::raise::functionsOf(ModuleOp module) {
   return functions;
 }
 
-void sparse::raise::eraseDeadOps(func::FuncOp func) {
+void sparse::raise::cleanUp(func::FuncOp func) {
   Dialect *onnx = func->getContext()->getLoadedDialect<onnx::ONNXDialect>();
   for (Block &block : func.getBody())
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
       if (op.getDialect() == onnx && op.use_empty())
         op.erase();
+  func.setType(FunctionType::get(func->getContext(), func.getArgumentTypes(),
+                                 func.getBody().front().getTerminator()->getOperandTypes()));
 }
 
 void sparse::raise::eraseDeadWeights(ModuleOp module) {
@@ -78,6 +80,13 @@ Value sparse::raise::splitHeads(OpBuilder &builder, Location loc, Value value, i
   return makeTranspose(builder, loc, makeReshape(builder, loc, value, {0, 0, heads, dim}), {0, 2, 1, 3});
 }
 
+/// Puts `symbol` before the functions of the module, under a name that is free.
+static StringAttr insertWeight(SymbolTable &symbols, Operation *symbol) {
+  auto module = cast<ModuleOp>(symbols.getOp());
+  auto functions = module.getOps<func::FuncOp>();
+  return symbols.insert(symbol, functions.empty() ? module.getBody()->end() : Block::iterator(*functions.begin()));
+}
+
 Value sparse::raise::makeDerived(OpBuilder &builder, Location loc, SymbolTable &symbols, StringRef name,
                                  ArrayRef<Attribute> sources, ArrayRef<Attribute> steps, RankedTensorType type) {
   // The same recipe is the same weight.
@@ -89,11 +98,23 @@ Value sparse::raise::makeDerived(OpBuilder &builder, Location loc, SymbolTable &
 
   OpBuilder atTop(builder.getContext());
   auto derived = onnx::DerivedOp::create(atTop, loc, builder.getStringAttr(name), from, how, TypeAttr::get(type));
-  // Weights stand before the functions.
-  auto functions = module.getOps<func::FuncOp>();
-  StringAttr symbol = symbols.insert(derived, functions.empty() ? module.getBody()->end()
-                                                                : Block::iterator(*functions.begin()));
-  return onnx::WeightOp::create(builder, loc, type, FlatSymbolRefAttr::get(symbol));
+  return onnx::WeightOp::create(builder, loc, type, FlatSymbolRefAttr::get(insertWeight(symbols, derived)));
+}
+
+Value sparse::raise::asWeight(OpBuilder &builder, SymbolTable &symbols, const Evaluation &evaluation, Value value,
+                              StringRef name) {
+  if (onnx::weightSymbolOf(value))
+    return value;
+  const HostTensor *data = evaluation.constant(value);
+  if (!data || data->rank() != 1)
+    return {};
+  DenseElementsAttr elements = data->toAttribute();
+  OpBuilder atTop(builder.getContext());
+  auto initializer = onnx::InitializerOp::create(
+      atTop, value.getLoc(), builder.getStringAttr(name), TypeAttr::get(elements.getType()), /*file=*/StringAttr(),
+      /*offset=*/IntegerAttr(), /*length=*/IntegerAttr(), /*sha256=*/StringAttr(), elements);
+  return onnx::WeightOp::create(builder, value.getLoc(), elements.getType(),
+                                FlatSymbolRefAttr::get(insertWeight(symbols, initializer)));
 }
 
 Value sparse::raise::getPositionIds(func::FuncOp func) {

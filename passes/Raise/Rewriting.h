@@ -10,11 +10,14 @@
 
 namespace sparse::raise {
 
+class Evaluation;
+
 /// Functions of `module` with a body.
 llvm::SmallVector<mlir::func::FuncOp> functionsOf(mlir::ModuleOp module);
 
-/// Erases every operator without uses, of any kind: ONNX operators have no effects.
-void eraseDeadOps(mlir::func::FuncOp func);
+/// Erases every operator without uses, of any kind (ONNX operators have no effects), and gives the function the types
+/// that it now returns.
+void cleanUp(mlir::func::FuncOp func);
 /// Erases weights that nothing reads.
 void eraseDeadWeights(mlir::ModuleOp module);
 
@@ -35,6 +38,16 @@ mlir::Value splitHeads(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value
 mlir::Value makeDerived(mlir::OpBuilder &builder, mlir::Location loc, mlir::SymbolTable &symbols, llvm::StringRef name,
                         llvm::ArrayRef<mlir::Attribute> sources, llvm::ArrayRef<mlir::Attribute> steps,
                         mlir::RankedTensorType type);
+
+/// Reads `weight` with `steps` applied; the symbol's name gets `suffix`. Steps on a recipe make one longer recipe.
+mlir::Value makeRecipe(mlir::OpBuilder &builder, mlir::Location loc, mlir::SymbolTable &symbols, mlir::Value weight,
+                       llvm::ArrayRef<mlir::Attribute> steps, llvm::StringRef suffix, mlir::RankedTensorType type);
+/// Transpose, Reshape, Slice, Split and Cast of weights become recipes.
+void foldWeightMovements(mlir::func::FuncOp func, mlir::SymbolTable &symbols);
+
+/// `value` as a weight symbol: itself when it is one, an inline initializer when it is a constant vector, else null.
+mlir::Value asWeight(mlir::OpBuilder &builder, mlir::SymbolTable &symbols, const Evaluation &evaluation,
+                     mlir::Value value, llvm::StringRef name);
 
 /// The argument position_ids; added at the end when the function has none.
 mlir::Value getPositionIds(mlir::func::FuncOp func);

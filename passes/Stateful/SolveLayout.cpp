@@ -1,29 +1,12 @@
 //===-- SolveLayout.cpp - The cache layout of one layer -----------------------------------------------------------===//
 #include "passes/Stateful/SolveLayout.h"
+#include "lib/Policy/Legality.h"
 
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace sparse;
 using namespace sparse::sparsity;
-
-/// Every policy must be able to govern the layer, alone and beside every other.
-static LogicalResult checkLegality(Operation *op, const LayerFacts &facts, ArrayRef<PolicyAttrInterface> policies) {
-  for (auto [index, policy] : llvm::enumerate(policies)) {
-    StringRef name = policy.getPolicySpec().name;
-    if (std::string reason = policy.whyNot(facts); !reason.empty())
-      return op->emitError() << "'" << name << "' can't govern layer " << facts.layer << ": " << reason;
-    for (PolicyAttrInterface other : policies.drop_front(index + 1)) {
-      std::string reason = policy.whyNotWith(other);
-      if (reason.empty())
-        reason = other.whyNotWith(policy);
-      if (!reason.empty())
-        return op->emitError() << "'" << name << "' and '" << other.getPolicySpec().name
-                               << "' can't govern layer " << facts.layer << " together: " << reason;
-    }
-  }
-  return success();
-}
 
 kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, SelectionPolicyInterface selection,
                                         ArrayAttr kvPolicies) {
@@ -36,20 +19,11 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
     for (Attribute policy : kvPolicies)
       policies.push_back(cast<PolicyAttrInterface>(policy));
 
-  PolicyAttrInterface chosenBy;
-  for (PolicyAttrInterface policy : policies) {
-    int64_t page = policy.getPageConstraint();
-    if (page == 0)
-      continue;
-    if (chosenBy && page != facts.page) {
-      op->emitError() << "'" << chosenBy.getPolicySpec().name << "' needs pages of " << facts.page << " slots and '"
-                      << policy.getPolicySpec().name << "' pages of " << page << " in layer " << facts.layer;
-      return {};
-    }
-    chosenBy = policy;
-    facts.page = page;
-  }
-  if (failed(checkLegality(op, facts, policies)))
+  // The mark phase has checked what it wrote; attributes can be written by hand, too.
+  SmallVector<policy::AskedPolicy> asked;
+  for (PolicyAttrInterface policy : policies)
+    asked.push_back({policy, std::nullopt});
+  if (failed(policy::checkLegality(op, facts, asked)))
     return {};
 
   SmallVector<Attribute> fields, attributes;
@@ -65,12 +39,6 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
     auto kv = dyn_cast<KVPolicyInterface>(Attribute(policy));
     if (!kv)
       continue;
-    if (prefillCap != kvcache::PrefillCap::None && prefillCap != kv.getPrefillCap()) {
-      op->emitError() << "'" << policy.getPolicySpec().name << "' compacts layer " << facts.layer << " after each "
-                      << kvcache::stringifyPrefillCap(kv.getPrefillCap()) << " of a prompt, another policy after each "
-                      << kvcache::stringifyPrefillCap(prefillCap) << "; one layer can't do both";
-      return {};
-    }
     prefillCap = kv.getPrefillCap();
     for (int64_t head = 0; head < facts.kvHeads; ++head)
       if (kv.getHeads().empty() || llvm::is_contained(kv.getHeads(), head))

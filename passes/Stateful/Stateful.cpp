@@ -1,4 +1,5 @@
 //===-- Stateful.cpp - Entries with cache state from the one graph ------------------------------------------------===//
+#include "lib/Policy/CacheFacts.h"
 #include "passes/Passes.h"
 #include "passes/Stateful/SolveLayout.h"
 
@@ -308,44 +309,25 @@ private:
 } // namespace
 
 LogicalResult Stateful::analyse(Model &model) {
-  model.main = getOperation().lookupSymbol<func::FuncOp>("main");
-  if (!model.main)
-    return getOperation().emitError("has no @main to specialise; run 'raise' first");
+  FailureOr<policy::CacheFacts> known = policy::factsOf(getOperation(), {maxContext, prefillChunk, page, kvType});
+  if (failed(known))
+    return failure();
+  model.main = known->main;
+  model.maxContext = known->maxContext;
   auto ret = cast<func::ReturnOp>(model.main.front().getTerminator());
   if (model.main.getNumArguments() < 2 || ret.getNumOperands() == 0)
     return model.main.emitError("is not in canonical form: it takes ids and positions and returns logits");
   model.logits = ret.getOperand(0);
   model.hidden = findHidden(model.logits);
 
-  model.maxContext = maxContext;
   model.main.walk([&](onnx::RotaryEmbeddingOp rope) {
     int64_t table = cast<RankedTensorType>(rope.getCosCache().getType()).getDimSize(0);
-    if (maxContext == 0)
-      model.maxContext = model.maxContext == 0 ? table : std::min(model.maxContext, table);
-    else if (table < maxContext)
-      rope.emitWarning() << "has a table of " << table << " positions, fewer than the context of "
-                         << int64_t(maxContext);
+    if (table < model.maxContext)
+      rope.emitWarning() << "has a table of " << table << " positions, fewer than the context of " << model.maxContext;
   });
-  if (model.maxContext == 0)
-    model.maxContext = 8192;
-
-  Type type = kvType == "bf16" ? Type(BFloat16Type::get(&getContext())) : Type(Float32Type::get(&getContext()));
-  if (kvType != "bf16" && kvType != "f32")
-    return getOperation().emitError() << "kv-dtype is '" << kvType.getValue() << "'; it must be f32 or bf16";
-  for (auto op : model.main.getOps<onnx::AttentionOp>()) {
+  for (auto [op, facts] : llvm::zip(known->attentions, known->layers)) {
     Layer layer;
     layer.op = op;
-    int64_t index = model.layers.size();
-    sparsity::LayerFacts facts;
-    facts.layer = index;
-    facts.heads = op.getQNumHeads();
-    facts.kvHeads = op.getKvNumHeads();
-    facts.keyDim = widthOf(op.getK()) / facts.kvHeads;
-    facts.valueDim = widthOf(op.getV()) / facts.kvHeads;
-    facts.maxContext = model.maxContext;
-    facts.prefillChunk = prefillChunk;
-    facts.page = page;
-    facts.type = type;
     layer.selection = op->getAttrOfType<sparsity::SelectionPolicyInterface>(sparsity::kSelectionAttr);
     auto kv = op->getAttrOfType<ArrayAttr>(sparsity::kKVAttr);
     kvcache::LayoutAttr layout = solveLayout(op, facts, layer.selection, kv);
@@ -357,8 +339,6 @@ LogicalResult Stateful::analyse(Model &model) {
         layer.needsMass |= cast<sparsity::KVPolicyInterface>(policy).needsMass();
     model.layers.push_back(layer);
   }
-  if (model.layers.empty())
-    return model.main.emitError("has no onnx.Attention; nothing to keep a cache for");
   return success();
 }
 

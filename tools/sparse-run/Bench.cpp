@@ -71,7 +71,7 @@ static double measure(Context &context, Sequence &sequence,
   return timer.seconds();
 }
 
-static Json toJson(const Model &model, const BenchOptions &options,
+static Json toJson(const Model &model, uint32_t threads,
                    const Result &result) {
   Json samples = Json::array(), rates = Json::array();
   std::vector<double> perSecond;
@@ -86,7 +86,7 @@ static Json toJson(const Model &model, const BenchOptions &options,
   json["n_prompt"] = result.prompt;
   json["n_gen"] = result.generate;
   json["n_depth"] = result.depth;
-  json["threads"] = options.common.threads;
+  json["threads"] = threads;
   json["median_ts"] = median(perSecond);
   json["min_ts"] = *std::min_element(perSecond.begin(), perSecond.end());
   json["max_ts"] = *std::max_element(perSecond.begin(), perSecond.end());
@@ -96,20 +96,20 @@ static Json toJson(const Model &model, const BenchOptions &options,
   return json;
 }
 
-static void printMarkdown(const Model &model,
+static void printMarkdown(const Model &model, uint32_t threads,
                           const std::vector<Result> &results) {
   sparse_model_info info = model.info();
   std::string policy = info.policy;
-  std::cout << "| model | dtype | policy | target | test | t/s median | min | "
-               "max | KV MB | dense MB |\n"
-            << "|---|---|---|---|---|---:|---:|---:|---:|---:|\n";
+  std::cout << "| model | dtype | policy | target | threads | test | t/s median "
+               "| min | max | KV MB | dense MB |\n"
+            << "|---|---|---|---|---:|---|---:|---:|---:|---:|---:|\n";
   for (const Result &result : results) {
     std::vector<double> rates;
     for (double s : result.seconds)
       rates.push_back(result.rate(s));
     std::cout << "| " << info.source << " | " << info.weights_dtype << " | "
               << (policy.empty() ? "dense" : policy) << " | " << info.target
-              << " | " << result.label
+              << " | " << threads << " | " << result.label
               << format(" | %.2f | %.2f | %.2f | %.1f | %.1f |\n",
                         median(rates),
                         *std::min_element(rates.begin(), rates.end()),
@@ -179,10 +179,10 @@ static int bench(const BenchOptions &options) {
   if (output == "json") {
     Json all = Json::array();
     for (const Result &result : results)
-      all.push_back(toJson(model, options, result));
+      all.push_back(toJson(model, context.threads(), result));
     writeJson("-", all);
   } else {
-    printMarkdown(model, results);
+    printMarkdown(model, context.threads(), results);
   }
   return exitOk;
 }

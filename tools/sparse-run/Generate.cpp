@@ -31,6 +31,7 @@ struct Generated {
   std::vector<int32_t> prompt, tokens;
   double promptSeconds = 0, decodeSeconds = 0;
   uint64_t decodeSteps = 0;
+  uint32_t threads = 0;
   Json cache;
 };
 
@@ -87,6 +88,7 @@ static Json toJson(const Model &model, const GenerateOptions &options,
           {"decode_seconds", run.decodeSeconds},
           {"decode_tokens_per_second",
            rate(run.decodeSteps, run.decodeSeconds)},
+          {"threads", run.threads},
           {"temperature", options.temperature},
           {"seed", options.seed},
           {"ids", run.tokens},
@@ -158,6 +160,7 @@ static int generate(const GenerateOptions &options) {
   if (!options.common.json)
     std::cout << std::endl;
   run.cache = describe(sequence, info.layers);
+  run.threads = context.threads();
 
   if (!options.idsOut.empty()) {
     std::ofstream file(options.idsOut);

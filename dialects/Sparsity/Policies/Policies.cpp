@@ -28,7 +28,7 @@ Value sparse::sparsity::f32Constant(OpBuilder &b, Location loc, double value) {
 std::string sparse::sparsity::whyNotHeads(ArrayRef<int64_t> heads, const LayerFacts &facts) {
   for (int64_t head : heads)
     if (head >= facts.kvHeads)
-      return llvm::formatv("KV head {0} does not exist; layer {1} has {2}", head, facts.layer, facts.kvHeads);
+      return llvm::formatv("there is no KV head {0}; legal: 0 to {1}", head, facts.kvHeads - 1);
   return "";
 }
 
@@ -38,5 +38,5 @@ std::string sparse::sparsity::whyNotSameHeads(KVPolicyInterface one, Attribute o
     return "";
   ArrayRef<int64_t> a = one.getHeads(), b = second.getHeads();
   bool overlap = a.empty() || b.empty() || llvm::any_of(a, [&](int64_t head) { return llvm::is_contained(b, head); });
-  return overlap ? "both evict from the same KV heads; give each its own 'heads'" : "";
+  return overlap ? "both evict from the same KV heads; legal: 'heads' of its own for each" : "";
 }

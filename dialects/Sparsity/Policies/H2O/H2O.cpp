@@ -24,7 +24,7 @@ const PolicySpec &H2OAttr::getSpec() {
       "H2O, arXiv 2306.14048",
       {{"heavy", Kind::Integer, "heavy hitters that stay", 512, "", {}, 0},
        {"recent", Kind::Integer, "most recent tokens that stay", 512, "", {}, 1},
-       {"heads", Kind::IntegerList, "KV heads it governs; all when empty"},
+       {"heads", Kind::Heads, "KV heads it governs; all when empty"},
        {"prefill", Kind::Choice, "dense: read the prompt densely, then keep the budget", 0, "dense", prefills}}};
   return spec;
 }

@@ -33,9 +33,14 @@ LogicalResult PageTopKAttr::verify(function_ref<InFlightDiagnostic()> emitError,
 }
 
 std::string PageTopKAttr::whyNot(const LayerFacts &) const {
+  int64_t page = intParam(getParams(), "page"), budget = intParam(getParams(), "budget");
+  if (budget < page)
+    return llvm::formatv("a budget of {0} tokens is less than a page of {1}; legal: a budget of at least {1}", budget,
+                         page);
   if (getSinkPages() + 1 > getPageBudget())
-    return llvm::formatv("the budget of {0} pages is too small for {1} sink pages and the current one",
-                         getPageBudget(), getSinkPages());
+    return llvm::formatv("a budget of {0} pages is too small for {1} sink pages and the current one; legal: a budget "
+                         "of at least {2} tokens",
+                         getPageBudget(), getSinkPages(), (getSinkPages() + 1) * page);
   return "";
 }
 

@@ -21,7 +21,7 @@ const PolicySpec &StreamingAttr::getSpec() {
                                "StreamingLLM, arXiv 2309.17453",
                                {{"sinks", Kind::Integer, "first tokens that always stay", 4, "", {}, 0},
                                 {"window", Kind::Integer, "most recent tokens that stay", 512, "", {}, 1},
-                                {"heads", Kind::IntegerList, "KV heads it governs; all when empty"}}};
+                                {"heads", Kind::Heads, "KV heads it governs; all when empty"}}};
   return spec;
 }
 

@@ -114,7 +114,7 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
     SmallVector<MemRefType> types;
     Launch launch{{}, {}, op.getLoc()};
     for (Value input : kernel.getInputs()) {
-      Buffer &buffer = buffers[input];
+      Buffer buffer = buffers.lookup(input);
       types.push_back(buffer.type);
       launch.values.push_back(input);
       if (buffer.arenaValue >= 0)
@@ -122,7 +122,8 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
     }
     for (auto [result, tie] : llvm::zip(kernel.getResults(), kernel.getTies())) {
       if (tie >= 0) {
-        buffers[result] = buffers[kernel.getInputs()[tie]];
+        Buffer same = buffers.lookup(kernel.getInputs()[tie]); // a copy: inserting may move the map
+        buffers[result] = same;
         continue;
       }
       if (!buffers.contains(result)) {

@@ -31,7 +31,7 @@ bool isLinear(Operation *op) {
   return product && onnx::weightSymbolOf(product.getRhs());
 }
 
-/// The linear op that `value` comes from through rotations, norms of heads, biases, scales and reshapes.
+/// The linear op that `value` comes from through rotations, norms of heads, biases, scales, caps and reshapes.
 Operation *linearBehind(Value value) {
   while (Operation *op = value.getDefiningOp()) {
     if (isLinear(op))
@@ -39,7 +39,7 @@ Operation *linearBehind(Value value) {
     if (isa<onnx::AddOp, onnx::MulOp>(op) && onnx::weightSymbolOf(op->getOperand(0)))
       value = op->getOperand(1);
     else if (isa<onnx::RotaryEmbeddingOp, onnx::RMSNormalizationOp, onnx::ReshapeOp, onnx::TransposeOp, onnx::AddOp,
-                 onnx::MulOp>(op))
+                 onnx::MulOp, onnx::DivOp, onnx::TanhOp>(op))
       value = op->getOperand(0);
     else
       return nullptr;

@@ -49,13 +49,13 @@ private:
     return rows.getDimSize(0) >= 16 && weight.getDimSize(2) == 64 && weight.getDimSize(1) % 16 == 0;
   }
 
-  /// Rows of a task. Linear layers: up to 8 share a read of the weights, accumulators stay in registers. Attention
+  /// Rows of a task. Linear layers: up to 4 share a read of the weights, their accumulators stay in registers. Attention
   /// (prefill): 8 query positions share a page.
   SmallVector<int64_t> tiles(plan::KernelOp kernel) {
     for (Type type : kernel->getResultTypes())
       if (auto tensor = dyn_cast<RankedTensorType>(type))
         if (tensor.getRank() == 2)
-          return {dividingTile(tensor.getDimSize(0), 8)};
+          return {dividingTile(tensor.getDimSize(0), isa<sparsity::LinearOp>(kernel.getBlock()->front()) ? 4 : 8)};
     // The mass of a prefill: rows from its query.
     for (Type type : kernel->getOperandTypes())
       if (auto tensor = dyn_cast<RankedTensorType>(type))

@@ -69,7 +69,8 @@ const PolicyEntry *MethodReader::find(PolicyKind kind, const Node &name) const {
     return entry;
   InFlightDiagnostic diag = emitError(name.loc);
   if (entry) {
-    diag << "'" << name.text << "' stands under '" << keyOf(entry->spec->kind) << "', not under '" << keyOf(kind) << "'";
+    diag << "'" << name.text << "' stands under '" << keyOf(entry->spec->kind) << "', not under '" << keyOf(kind)
+         << "'";
   } else {
     SmallVector<StringRef> names = namesOf(registry, kind);
     StringRef near = nearestName(name.text, names);

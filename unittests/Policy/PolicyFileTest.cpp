@@ -63,6 +63,8 @@ TEST_F(PolicyTest, NothingIsDense) {
   EXPECT_EQ(applyText("version: 1\n"), "");
   EXPECT_EQ(applyText("{version: 1, rules: }"), "");
   EXPECT_EQ(applyText("{version: 1, rules: []}"), "");
+  // An empty file says nothing at all, not even its version.
+  EXPECT_NE(applyText("").find("the policy is no mapping"), std::string::npos);
 }
 
 TEST_F(PolicyTest, DefaultsAreWrittenOut) {
@@ -137,7 +139,8 @@ TEST_F(PolicyTest, InlineDiagnosticsHaveColumns) {
   EXPECT_EQ(applyInline(PolicyKind::KV, "2-:h2o:heavvy=5"),
             "loc(\"--kv\":1:8): 'h2o' has no parameter 'heavvy'; did you mean 'heavy'?; legal: 'heavy', 'recent', "
             "'heads', 'prefill'\n");
-  EXPECT_EQ(applyInline(PolicyKind::Attention, "7:page_topk"), "loc(\"--attention\":1:1): there is no layer 7; legal: 0-3\n");
+  EXPECT_EQ(applyInline(PolicyKind::Attention, "7:page_topk"),
+            "loc(\"--attention\":1:1): there is no layer 7; legal: 0-3\n");
   EXPECT_EQ(applyInline(PolicyKind::Attention, ""),
             "loc(\"--attention\":1:1): no method is named; legal: [layers:]method[:parameter=value,...]\n");
 }
@@ -169,7 +172,8 @@ TEST_F(PolicyTest, FormatParsesBack) {
 /// Damaged files end in a diagnostic or a policy, never in a crash.
 TEST_F(PolicyTest, DamagedFiles) {
   const std::string whole = "version: 1\nrules:\n  - layers: 1-\n    attention: {page_topk: {page: 16, budget: 64}}\n"
-                            "    kv:\n      h2o:\n        heavy: 3\n        heads: [0, 1]\n  - {layers: 'all', kv: {dense: }}\n";
+                            "    kv:\n      h2o:\n        heavy: 3\n        heads: [0, 1]\n"
+                            "  - {layers: 'all', kv: {dense: }}\n";
   const char bytes[] = "{}[]:,-'\"\n \t#&*!|>%@`?\\0a\x80\xff";
   std::mt19937 random(11);
   for (int round = 0; round < 20000; ++round) {

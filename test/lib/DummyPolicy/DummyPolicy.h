@@ -1,4 +1,4 @@
-//===-- DummyPolicy.h - Methods that only tests know -----------------------------------------------------*- C++ -*-===//
+//===-- DummyPolicy.h - Methods that only tests know ----------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_TEST_LIB_DUMMYPOLICY_DUMMYPOLICY_H
 #define SPARSE_TEST_LIB_DUMMYPOLICY_DUMMYPOLICY_H
 

@@ -282,6 +282,26 @@ def FormKernelsPass : Pass<"sparse-form-kernels", "::mlir::ModuleOp"> {
                            "::mlir::tensor::TensorDialect", "::sparse::plan::PlanDialect"];
 }
 
+def VectorizeKernelsPass : Pass<"sparse-vectorize-kernels", "::mlir::ModuleOp"> {
+  let summary = "Turn the linalg tiles of kernels into vectors";
+  let description = [{
+    For kernels whose `lowering_config` says `vector`: contractions become register tiles, other small static ops go
+    through the upstream vectorizer. Kernels with another strategy, large ops and reads of single elements are left
+    alone. NUMERIC: the sums of narrow contractions are taken in up to four interleaved parts.
+  }];
+  let dependentDialects = ["::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::tensor::TensorDialect"];
+}
+
+def LowerVectorsPass : Pass<"sparse-lower-vectors", "::mlir::func::FuncOp"> {
+  let summary = "Lower vector ops and functions that LLVM has no form for";
+  let description = [{
+    Multi-dimensional reductions, broadcasts and transposes become one-dimensional; exp, tanh, erf and log become
+    polynomials. Only in kernels whose strategy is `vector`; others call libm.
+  }];
+  let dependentDialects = ["::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+}
+
 def StackBuffersPass : Pass<"sparse-stack-buffers", "::mlir::func::FuncOp"> {
   let summary = "Move the static temporaries of a kernel to its stack frame";
   let description = [{

@@ -45,7 +45,7 @@ static Attribute readValue(ParameterSpec::Kind kind, const Node &node, MLIRConte
 static std::string describe(const Node &node) {
   switch (node.kind) {
   case Node::Kind::Null: return "empty";
-  case Node::Kind::Scalar: return "'" + node.text + "'";
+  case Node::Kind::Scalar: return (node.quoted ? "the string '" : "'") + node.text + "'";
   case Node::Kind::List: return "a list";
   case Node::Kind::Map: return "a mapping";
   }

@@ -116,6 +116,8 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
     if (isLeaf(&op))
       continue;
     if (isElementwise(&op)) {
+      // A prompt's linear layers stay alone, for a GEMM library.
+      bool joinsLinear = func->getAttrOfType<StringAttr>("plan.kind").getValue() != "prefill";
       int64_t latest = -1;
       Value joined;
       for (Value operand : op.getOperands()) {
@@ -128,7 +130,7 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
         }
       }
       if (joined && llvm::all_of(joined.getUsers(), [&](Operation *user) { return user == &op; }) &&
-          (clusters[latest].name == "linear" || clusters[latest].name == "elementwise")) {
+          ((joinsLinear && clusters[latest].name == "linear") || clusters[latest].name == "elementwise")) {
         clusters[latest].ops.push_back(&op);
         clusterOf[&op] = latest;
         continue;

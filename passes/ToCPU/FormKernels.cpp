@@ -93,7 +93,8 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
 
   // Values between kernels, with the steps they live from and to.
   struct Launch {
-    Kernel kernel;
+    Kernel kernel; // no symbol: a GEMM of the library
+
     SmallVector<Value> values; // SSA values whose buffers are the arguments
     Location loc;
   };
@@ -131,10 +132,13 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
       }
       launch.values.push_back(result);
     }
-    FailureOr<Kernel> formed = kernelFor(kernel, types);
-    if (failed(formed))
-      return failure();
-    launch.kernel = *formed;
+    auto config = kernel->getAttrOfType<sparsity::LoweringConfigAttr>("lowering_config");
+    if (!config || config.getStrategy() != sparsity::Strategy::Library) {
+      FailureOr<Kernel> formed = kernelFor(kernel, types);
+      if (failed(formed))
+        return failure();
+      launch.kernel = *formed;
+    }
     launches.push_back(launch);
   }
 
@@ -152,7 +156,10 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
       Buffer &buffer = buffers[value];
       args.push_back(buffer.arenaValue >= 0 ? arenaOps[buffer.arenaValue] : buffer.planned);
     }
-    plan::LaunchOp::create(b, launch.loc, launch.kernel.symbol, b.getI64IntegerAttr(launch.kernel.grid), args);
+    if (launch.kernel.symbol)
+      plan::LaunchOp::create(b, launch.loc, launch.kernel.symbol, b.getI64IntegerAttr(launch.kernel.grid), args);
+    else
+      plan::GemmOp::create(b, launch.loc, args[0], args[1], args[2], UnitAttr());
   }
   func.erase();
   return success();

@@ -101,8 +101,8 @@ void attach(func::FuncOp func) {
   for (auto op : func.getOps<onnx::AttentionOp>()) {
     int64_t layer = layers++;
     setSite(op, layer, Part::Attention);
-    for (auto [operand, part] : {std::pair(op.getQ(), Part::Q), std::pair(op.getK(), Part::K),
-                                 std::pair(op.getV(), Part::V)})
+    for (auto [operand, part] :
+         {std::pair(op.getQ(), Part::Q), std::pair(op.getK(), Part::K), std::pair(op.getV(), Part::V)})
       if (Operation *projection = linearBehind(operand))
         setSite(projection, layer, part);
     if (Operation *output = linearAfter(op.getY()))

@@ -117,8 +117,7 @@ void Interface::rewriteResults() {
   Builder builder(func.getContext());
   for (const Port &port : results) {
     values.push_back(port.value);
-    attrs.push_back(
-        builder.getDictionaryAttr(builder.getNamedAttr("onnx.name", builder.getStringAttr(port.name))));
+    attrs.push_back(builder.getDictionaryAttr(builder.getNamedAttr("onnx.name", builder.getStringAttr(port.name))));
   }
   func.getBody().front().getTerminator()->setOperands(values);
   func.setType(builder.getFunctionType(func.getArgumentTypes(), ValueRange(values).getTypes()));

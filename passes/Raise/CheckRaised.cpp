@@ -1,6 +1,6 @@
 //===-- CheckRaised.cpp - What is not in canonical form -----------------------------------------------------------===//
-#include "passes/Passes.h"
 #include "passes/Raise/CheckRaised.h"
+#include "passes/Passes.h"
 #include "passes/Raise/Rewriting.h"
 
 #include "llvm/ADT/MapVector.h"

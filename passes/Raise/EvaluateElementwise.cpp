@@ -47,13 +47,36 @@ int64_t power(int64_t base, int64_t exponent) {
   return result;
 }
 
-#define UNARY(EXPR) Kernel{[=](ArrayRef<double> v) -> double { double x = v[0]; return EXPR; }, nullptr}
+#define UNARY(EXPR)                                                                                                    \
+  Kernel {                                                                                                             \
+    [=](ArrayRef<double> v) -> double {                                                                                \
+      double x = v[0];                                                                                                 \
+      return EXPR;                                                                                                     \
+    },                                                                                                                 \
+        nullptr                                                                                                        \
+  }
 #define UNARY_BOTH(EXPR)                                                                                               \
-  Kernel{[=](ArrayRef<double> v) -> double { auto x = v[0]; return EXPR; },                                            \
-         [=](ArrayRef<int64_t> v) -> int64_t { auto x = v[0]; return EXPR; }}
+  Kernel {                                                                                                             \
+    [=](ArrayRef<double> v) -> double {                                                                                \
+      auto x = v[0];                                                                                                   \
+      return EXPR;                                                                                                     \
+    },                                                                                                                 \
+        [=](ArrayRef<int64_t> v) -> int64_t {                                                                          \
+          auto x = v[0];                                                                                               \
+          return EXPR;                                                                                                 \
+        }                                                                                                              \
+  }
 #define BINARY_BOTH(EXPR)                                                                                              \
-  Kernel{[=](ArrayRef<double> v) -> double { auto a = v[0], b = v[1]; return EXPR; },                                  \
-         [=](ArrayRef<int64_t> v) -> int64_t { auto a = v[0], b = v[1]; return EXPR; }}
+  Kernel {                                                                                                             \
+    [=](ArrayRef<double> v) -> double {                                                                                \
+      auto a = v[0], b = v[1];                                                                                         \
+      return EXPR;                                                                                                     \
+    },                                                                                                                 \
+        [=](ArrayRef<int64_t> v) -> int64_t {                                                                          \
+          auto a = v[0], b = v[1];                                                                                     \
+          return EXPR;                                                                                                 \
+        }                                                                                                              \
+  }
 
 std::optional<Kernel> kernelOf(Operation *op) {
   return llvm::TypeSwitch<Operation *, std::optional<Kernel>>(op)

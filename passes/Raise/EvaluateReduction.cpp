@@ -30,7 +30,8 @@ std::optional<Reduction> reductionOf(Operation *op) {
   return llvm::TypeSwitch<Operation *, std::optional<Reduction>>(op)
       .Case([&](onnx::ReduceMeanOp op) { return make(op, 0, sum, /*mean=*/true); })
       .Case([&](onnx::ReduceSumOp op) { return make(op, 0, sum); })
-      .Case([&](onnx::ReduceMaxOp op) { return make(op, -infinity, [](double a, double b) { return std::max(a, b); }); })
+      .Case(
+          [&](onnx::ReduceMaxOp op) { return make(op, -infinity, [](double a, double b) { return std::max(a, b); }); })
       .Case([&](onnx::ReduceMinOp op) { return make(op, infinity, [](double a, double b) { return std::min(a, b); }); })
       .Default([](Operation *) { return std::nullopt; });
 }

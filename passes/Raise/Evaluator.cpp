@@ -143,7 +143,8 @@ Results cumSum(onnx::CumSumOp op, Operands operands) {
 Results trilu(onnx::TriluOp op, Operands operands) {
   const HostTensor &data = *operands[0];
   HostTensor result = HostTensor::ofShape(data.shape, data.elementType);
-  if (!data.hasData() || data.rank() < 2 || data.size() > kMaxElements || (operands[1] && (!operands[1]->hasData() || operands[1]->size() != 1)))
+  if (!data.hasData() || data.rank() < 2 || data.size() > kMaxElements ||
+      (operands[1] && (!operands[1]->hasData() || operands[1]->size() != 1)))
     return one(result);
   // Diagonals farther out than the matrix are all alike.
   int64_t k = operands[1] ? std::clamp(operands[1]->intAt(0), -kMaxElements, kMaxElements) : 0;
@@ -318,7 +319,8 @@ Results sparse::raise::evaluate(Operation *op, Operands operands) {
   return llvm::TypeSwitch<Operation *, Results>(op)
       .Case([&](onnx::ConcatOp op) { return concat(op, operands); })
       .Case([&](onnx::ShapeOp op) { return shapeOf(op, operands); })
-      .Case([&](onnx::SizeOp op) { return one(HostTensor::ofInts({}, resultElementType(op, 0), {operands[0]->size()})); })
+      .Case(
+          [&](onnx::SizeOp op) { return one(HostTensor::ofInts({}, resultElementType(op, 0), {operands[0]->size()})); })
       .Case([&](onnx::ConstantOfShapeOp op) { return constantOfShape(op, operands); })
       .Case([&](onnx::RangeOp op) { return range(op, operands); })
       .Case([&](onnx::CumSumOp op) { return cumSum(op, operands); })
@@ -328,10 +330,11 @@ Results sparse::raise::evaluate(Operation *op, Operands operands) {
       .Case([&](onnx::GemmOp op) { return gemm(op, operands); })
       .Case([&](onnx::DropoutOp op) { return dropout(op, operands); })
       .Case([&](onnx::AttentionOp op) { return attention(op, operands); })
-      .Case<onnx::SoftmaxOp, onnx::RMSNormalizationOp, onnx::LayerNormalizationOp,
-            onnx::SimplifiedLayerNormalizationOp, onnx::RotaryEmbeddingOp>(
-          [&](Operation *op) { return likeFirst(op, operands, {0}); })
-      .Case([&](onnx::SkipSimplifiedLayerNormalizationOp op) { return likeFirst(op, operands, {0, 3}); })
+      .Case<onnx::SoftmaxOp, onnx::RMSNormalizationOp, onnx::LayerNormalizationOp, onnx::SimplifiedLayerNormalizationOp,
+            onnx::RotaryEmbeddingOp>([&](Operation *op) { return likeFirst(op, operands, {0}); })
+      .Case([&](onnx::SkipSimplifiedLayerNormalizationOp op) {
+        return likeFirst(op, operands, {0, 3});
+      })
       .Default([&](Operation *op) {
         if (auto reduced = evaluateReduction(op, operands))
           return one(std::move(reduced));

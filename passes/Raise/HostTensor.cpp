@@ -66,8 +66,7 @@ bool HostTensor::sameAs(const HostTensor &other) const {
     return false;
   // A NaN equals itself here: the question is whether two evaluations agree.
   for (int64_t i = 0, e = size(); i < e; ++i)
-    if (floats ? !(at(i) == other.at(i) || (at(i) != at(i) && other.at(i) != other.at(i)))
-               : intAt(i) != other.intAt(i))
+    if (floats ? !(at(i) == other.at(i) || (at(i) != at(i) && other.at(i) != other.at(i))) : intAt(i) != other.intAt(i))
       return false;
   return true;
 }
@@ -134,8 +133,7 @@ int64_t sparse::raise::broadcastOffset(ArrayRef<int64_t> from, ArrayRef<int64_t>
   return offset;
 }
 
-void sparse::raise::forEachIndex(ArrayRef<int64_t> shape,
-                                 llvm::function_ref<void(ArrayRef<int64_t>, int64_t)> body) {
+void sparse::raise::forEachIndex(ArrayRef<int64_t> shape, llvm::function_ref<void(ArrayRef<int64_t>, int64_t)> body) {
   SmallVector<int64_t> index(shape.size(), 0);
   for (int64_t position = 0, size = elementCount(shape); position < size; ++position) {
     body(index, position);

@@ -1,4 +1,4 @@
-//===-- HostTensor.h - Concrete tensors of the evaluator -------------------------------------------------*- C++ -*-===//
+//===-- HostTensor.h - Concrete tensors of the evaluator ------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_HOSTTENSOR_H
 #define SPARSE_PASSES_RAISE_HOSTTENSOR_H
 

@@ -249,8 +249,7 @@ MaybeMovement gather(onnx::GatherOp op, Operands operands) {
   SmallVector<int64_t> strides = computeSuffixProduct(from), indexStrides = computeSuffixProduct(indices.shape);
   return Movement{shape, [=](ArrayRef<int64_t> index) {
                     int64_t offset = linearize(index.take_front(axis), ArrayRef(strides).take_front(axis));
-                    int64_t picked =
-                        indices.intAt(linearize(index.slice(axis, indexStrides.size()), indexStrides));
+                    int64_t picked = indices.intAt(linearize(index.slice(axis, indexStrides.size()), indexStrides));
                     offset += (picked < 0 ? picked + from[axis] : picked) * strides[axis];
                     size_t rest = axis + indexStrides.size();
                     return offset + linearize(index.drop_front(rest), ArrayRef(strides).drop_front(axis + 1));

@@ -168,9 +168,8 @@ private:
       set("softcap", builder.getF32FloatAttr(c.parts.softcap));
     if (c.visibility.leftWindow >= 0)
       set("left_window_size", builder.getI64IntegerAttr(c.visibility.leftWindow));
-    auto attention =
-        onnx::AttentionOp::create(builder, loc, {type, type, type, builder.getNoneType()},
-                                  {query, key, value, none, c.pastKey, c.pastValue, none}, attrs);
+    auto attention = onnx::AttentionOp::create(builder, loc, {type, type, type, builder.getNoneType()},
+                                               {query, key, value, none, c.pastKey, c.pastValue, none}, attrs);
     Value result = attention.getY();
     if (c.parts.queryOrder == Order::BHLD)
       result = splitHeads(builder, loc, result, c.parts.heads, c.parts.valueDim);

@@ -1,4 +1,4 @@
-//===-- Rewriting.h - Small tools of the raise passes ----------------------------------------------------*- C++ -*-===//
+//===-- Rewriting.h - Small tools of the raise passes ---------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_REWRITING_H
 #define SPARSE_PASSES_RAISE_REWRITING_H
 
@@ -27,8 +27,7 @@ void eraseDeadWeights(mlir::ModuleOp module);
 std::string nodeName(mlir::Operation *op);
 
 mlir::Value makeConstant(mlir::OpBuilder &builder, mlir::Location loc, llvm::ArrayRef<int64_t> values);
-mlir::Value makeReshape(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value,
-                        llvm::ArrayRef<int64_t> shape);
+mlir::Value makeReshape(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value, llvm::ArrayRef<int64_t> shape);
 mlir::Value makeTranspose(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value,
                           llvm::ArrayRef<int64_t> perm);
 

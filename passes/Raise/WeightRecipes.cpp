@@ -70,7 +70,8 @@ SmallVector<Attribute> stepsOf(const Evaluation &evaluation, Operation *op, unsi
         for (Value operand : op->getOperands())
           operands.push_back(evaluation.get(operand, 0));
         auto movement = movementOf(op, index, operands);
-        return movement && to->size() > 0 ? contiguousPart(context, *movement, from.getShape()) : SmallVector<Attribute>();
+        return movement && to->size() > 0 ? contiguousPart(context, *movement, from.getShape())
+                                          : SmallVector<Attribute>();
       })
       .Default([](Operation *) { return SmallVector<Attribute>(); });
 }
@@ -89,8 +90,7 @@ static void foldConcat(onnx::ConcatOp op, const Evaluation &evaluation, SymbolTa
   auto step = onnx::ConcatStepAttr::get(op.getContext(), axis < 0 ? axis + whole->rank() : axis);
   auto type = RankedTensorType::get(whole->shape, getElementTypeOrSelf(op.getResult()));
   std::string name = (cast<FlatSymbolRefAttr>(sources.front()).getValue() + ".joined").str();
-  op.getResult().replaceAllUsesWith(
-      makeDerived(builder, op.getLoc(), symbols, name, sources, Attribute(step), type));
+  op.getResult().replaceAllUsesWith(makeDerived(builder, op.getLoc(), symbols, name, sources, Attribute(step), type));
 }
 
 void sparse::raise::foldWeightMovements(func::FuncOp func, SymbolTable &symbols) {

@@ -145,6 +145,7 @@ static sparse_status modelLoad(const char *path,
     sparse_load_options given = readOptions(options);
     LoadOptions load;
     load.verify = !given.skip_verify;
+    load.mapWeights = given.map_weights != 0;
     load.target = given.target ? given.target : "";
     load.log = makeLog(given.log, given.log_user);
     auto handle = std::make_unique<sparse_model>();
@@ -216,7 +217,7 @@ public:
         !memory.release)
       fail(Code::InvalidArgument, "sparse_memory lacks a function");
   }
-  void *reserve(size_t bytes) override {
+  void *reserve(size_t bytes, bool) override {
     return memory.reserve(memory.user, bytes);
   }
   bool commit(void *address, size_t bytes) override {

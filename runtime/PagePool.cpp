@@ -15,7 +15,8 @@ static constexpr uint64_t growBytes = 4 << 20;
 PagePool::PagePool(Memory &memory, uint64_t pageBytes, uint64_t limit)
     : memory(memory), bytes(pageBytes),
       maxPages(std::min<uint64_t>(limit, std::numeric_limits<int32_t>::max())),
-      region(memory, checkedMul(maxPages, pageBytes), /*committed=*/false) {}
+      region(memory, checkedMul(maxPages, pageBytes), /*committed=*/false,
+             /*huge=*/true) {}
 
 void PagePool::ensure(uint64_t n) {
   uint64_t free = counts.size() - used;

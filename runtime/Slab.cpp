@@ -7,10 +7,14 @@
 
 using namespace sparse::runtime;
 
+// Rows from this size on lie in huge pages: smaller ones would take much more
+// memory than they use.
+static constexpr uint64_t hugeRow = 512 << 10;
+
 Slab::Slab(Memory &memory, const Component &component,
            const LayerLayout &layout, uint64_t sequences)
     : region(memory, checkedMul(component.rowBytes(), sequences),
-             /*committed=*/true),
+             /*committed=*/true, component.rowBytes() >= hugeRow),
       rowBytes(component.rowBytes()), element(dtypeBytes(component.dtype)) {
   std::memcpy(init, component.init, sizeof(init));
   slots = component.scope == Scope::Slot;

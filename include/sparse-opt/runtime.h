@@ -96,6 +96,9 @@ typedef struct sparse_load_options {
   const char *target;
   sparse_log_fn log;
   void *log_user;
+  /** Non-zero: map the weights instead of reading them into huge pages.
+      Processes then share their memory, and decoding is slower. */
+  int32_t map_weights;
 } sparse_load_options;
 
 /** Facts about a model. Numbers are those of the source model. */

@@ -42,6 +42,7 @@ class LoadOptions(Sized):
         ("target", c_char_p),
         ("log", LogFn),
         ("log_user", c_void_p),
+        ("map_weights", c_int32),
     ]
 
 

@@ -50,6 +50,8 @@ void sparse::run::addCommonOptions(CLI::App &verb, CommonOptions &options) {
                 "host's");
   verb.add_flag("--no-verify", options.noVerify,
                 "Do not hash the sections (the manifest always is)");
+  verb.add_flag("--map-weights", options.mapWeights,
+                "Share the weights' memory with other processes (slower)");
   verb.add_flag("--json", options.json, "Machine-readable output");
   verb.add_flag("-q,--quiet", options.quiet, "No progress and no summary");
 }
@@ -65,6 +67,7 @@ static void logToStderr(void *, int32_t level, const char *message) {
 Model sparse::run::loadModel(const CommonOptions &options) {
   sparse_load_options load = {};
   load.skip_verify = options.noVerify;
+  load.map_weights = options.mapWeights;
   load.target = options.target.empty() ? nullptr : options.target.c_str();
   load.log = logToStderr;
   return Model(options.model, load);

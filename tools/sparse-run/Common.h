@@ -51,6 +51,7 @@ struct CommonOptions {
   bool json = false;
   bool quiet = false;
   bool noVerify = false;
+  bool mapWeights = false;
   bool check = false;
 };
 

@@ -142,6 +142,30 @@ TEST_F(ArtifactTest, VerifiesCodeThatIsNotChosen) {
   EXPECT_TRUE(warned);
 }
 
+TEST_F(ArtifactTest, MappedWeightsAreVerifiedToo) {
+  artifact.write(dir.path());
+  LoadOptions options;
+  options.mapWeights = true;
+  EXPECT_EQ(loadCode(dir.path(), nullptr, options), Code::Ok);
+  std::string bad = artifact.files["weights.safetensors"];
+  bad.back() ^= 1;
+  Artifact::writeFile(path("weights.safetensors"), bad);
+  EXPECT_EQ(loadCode(dir.path(), nullptr, options), Code::DataLoss);
+}
+
+// What was verified is what is used, even when the file changes later.
+TEST_F(ArtifactTest, CopiedWeightsDoNotChangeWithTheFile) {
+  artifact.write(dir.path());
+  File file = openFile(path("weights.safetensors"));
+  Mapping copied = Mapping::copy(file);
+  std::string good = Artifact::readFile(path("weights.safetensors"));
+  Artifact::writeFile(path("weights.safetensors"),
+                      std::string(good.size(), 'x'));
+  EXPECT_EQ(std::string(reinterpret_cast<const char *>(copied.data()),
+                        copied.size()),
+            good);
+}
+
 TEST_F(ArtifactTest, RefusesNewerSchema) {
   artifact.manifest["schema_version"] = 2;
   // What else is new must not matter.

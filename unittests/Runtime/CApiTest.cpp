@@ -266,7 +266,7 @@ TEST_F(CApiTest, InjectedMemoryThreadsAndLog) {
       &seen,
       [](void *user, size_t bytes) {
         ++static_cast<Seen *>(user)->reserved;
-        return static_cast<Seen *>(user)->memory.reserve(bytes);
+        return static_cast<Seen *>(user)->memory.reserve(bytes, false);
       },
       [](void *user, void *address, size_t bytes) -> int32_t {
         ++static_cast<Seen *>(user)->commits;

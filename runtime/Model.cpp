@@ -38,9 +38,8 @@ static bool shouldMap(const File &file, const LoadOptions &options) {
 }
 
 void Model::choose(const LoadOptions &options) {
-  std::set<std::string> features = options.cpuFeatures.empty()
-                                       ? hostCpuFeatures()
-                                       : options.cpuFeatures;
+  std::set<std::string> features =
+      options.cpuFeatures.empty() ? hostCpuFeatures() : options.cpuFeatures;
   std::string reasons;
   for (const Target &target : info.targets) {
     if (!options.target.empty() && target.name != options.target)
@@ -104,13 +103,12 @@ Model::Model(const std::string &path, const LoadOptions &options)
     weights = SafeTensors(std::move(weightsBytes),
                           files.at(weightsSection->path).path);
   if (tokenizerSection)
-    tokenizerText =
-        readFile(files.at(tokenizerSection->path), maxTokenizer);
+    tokenizerText = readFile(files.at(tokenizerSection->path), maxTokenizer);
   code = CodeObject(std::move(files.at(chosen->code)));
   for (const EntryInfo &entry : info.entries) {
     const File &file = files.at(entry.plan);
-    entries.push_back(parsePlan(readFile(file, maxPlan), file.path, entry,
-                                info, weights, code));
+    entries.push_back(parsePlan(readFile(file, maxPlan), file.path, entry, info,
+                                weights, code));
   }
   indexPlans();
 }
@@ -149,8 +147,9 @@ void Model::indexPlans() {
     other |= layout.prefillCap != PrefillCap::Chunk;
   }
   if (capped && !findPlan("maintain_compact"))
-    fail(Code::InvalidArgument, "%s: layers have a cap but there is no entry "
-                                "maintain_compact",
+    fail(Code::InvalidArgument,
+         "%s: layers have a cap but there is no entry "
+         "maintain_compact",
          directory.c_str());
   // maintain_compact works on every capped layer, so it cannot run between
   // the chunks when some of them wait for the end of the prompt.

@@ -37,7 +37,8 @@ void PagePool::ensure(uint64_t n) {
   // The only two things that can fail come first.
   counts.reserve(wanted);
   uint64_t begin = old * bytes / osPageBytes() * osPageBytes();
-  uint64_t end = std::min(region.size(), alignTo(wanted * bytes, osPageBytes()));
+  uint64_t end =
+      std::min(region.size(), alignTo(wanted * bytes, osPageBytes()));
   if (!memory.commit(region.data() + begin, end - begin))
     fail(Code::ResourceExhausted,
          "the system has no memory for %llu more cache pages",

@@ -130,8 +130,7 @@ std::vector<int32_t> sparse::run::parseIds(const std::string &text) {
 
 uint64_t sparse::run::parseBytes(const std::string &text) {
   size_t digits = text.find_first_not_of("0123456789");
-  std::string suffix =
-      digits == std::string::npos ? "" : text.substr(digits);
+  std::string suffix = digits == std::string::npos ? "" : text.substr(digits);
   uint64_t unit = suffix.empty()                     ? 1
                   : suffix == "K" || suffix == "KiB" ? 1ull << 10
                   : suffix == "M" || suffix == "MiB" ? 1ull << 20
@@ -165,8 +164,8 @@ std::vector<uint64_t> sparse::run::parseList(const std::string &text) {
     }
     size_t op = part.find_first_of("+*", dash);
     uint64_t first = parseNumber(part.substr(0, dash));
-    uint64_t last = parseNumber(part.substr(
-        dash + 1, op == std::string::npos ? op : op - dash - 1));
+    uint64_t last = parseNumber(
+        part.substr(dash + 1, op == std::string::npos ? op : op - dash - 1));
     uint64_t step =
         op == std::string::npos ? 1 : parseNumber(part.substr(op + 1));
     bool multiply = op != std::string::npos && part[op] == '*';

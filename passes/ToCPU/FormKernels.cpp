@@ -121,7 +121,9 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
     }
     for (auto [result, tie] : llvm::zip(kernel.getResults(), kernel.getTies())) {
       if (tie >= 0) {
-        buffers[result] = buffers[kernel.getInputs()[tie]];
+        // A copy: inserting into the map moves what a reference into it names.
+        Buffer tied = buffers.lookup(kernel.getInputs()[tie]);
+        buffers[result] = tied;
         continue;
       }
       if (!buffers.contains(result)) {

@@ -117,6 +117,19 @@ def OnnxRaiseAttentionPass : Pass<"onnx-raise-attention", "::mlir::ModuleOp"> {
   let dependentDialects = ["::sparse::onnx::ONNXDialect"];
 }
 
+def OnnxInferTypesPass : Pass<"onnx-infer-types", "::mlir::ModuleOp"> {
+  let summary = "Give every value the ranked type that its evaluations agree on";
+  let description = [{
+    An extent that is the same under all inputs is static, any other is `?`.
+
+    ```mlir
+    %y = onnx.MatMul %x, %w : (tensor<?x?x64xf32>, tensor<64x128xf32>) -> tensor<*xf32>
+    ==>
+    %y = onnx.MatMul %x, %w : (tensor<?x?x64xf32>, tensor<64x128xf32>) -> tensor<?x?x128xf32>
+    ```
+  }];
+}
+
 def OnnxCanonicalInterfacePass : Pass<"onnx-canonical-interface", "::mlir::ModuleOp"> {
   let summary = "Give @main the canonical arguments, results and types";
   let description = [{
@@ -224,9 +237,10 @@ def FusePass : Pass<"sparse-fuse", "::mlir::ModuleOp"> {
   let options = [
     Option<"weightsType", "weights-dtype", "std::string", "\"f32\"", "Element type of packed weights: f32 or bf16">,
     Option<"panel", "panel", "int64_t", "64", "Widest panel of a packed weight">,
+    Option<"segment", "segment", "int64_t", "16", "Pages of one segment of decode attention">,
   ];
   let dependentDialects = ["::sparse::plan::PlanDialect", "::sparse::sparsity::SparsityDialect",
-                           "::sparse::onnx::ONNXDialect"];
+                           "::sparse::onnx::ONNXDialect", "::mlir::tensor::TensorDialect"];
 }
 
 //===-- linalg ----------------------------------------------------------------------------------------------------===//
@@ -267,6 +281,26 @@ def FormKernelsPass : Pass<"sparse-form-kernels", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::bufferization::BufferizationDialect", "::mlir::func::FuncDialect",
                            "::mlir::affine::AffineDialect", "::mlir::memref::MemRefDialect",
                            "::mlir::tensor::TensorDialect", "::sparse::plan::PlanDialect"];
+}
+
+def VectorizeKernelsPass : Pass<"sparse-vectorize-kernels", "::mlir::ModuleOp"> {
+  let summary = "Turn the linalg tiles of kernels into vectors";
+  let description = [{
+    For kernels whose `lowering_config` says `vector`: contractions become register tiles, other small static ops go
+    through the upstream vectorizer. Kernels with another strategy, large ops and reads of single elements are left
+    alone. NUMERIC: the sums of narrow contractions are taken in up to four interleaved parts.
+  }];
+  let dependentDialects = ["::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::tensor::TensorDialect"];
+}
+
+def LowerVectorsPass : Pass<"sparse-lower-vectors", "::mlir::func::FuncOp"> {
+  let summary = "Lower vector ops and functions that LLVM has no form for";
+  let description = [{
+    Multi-dimensional reductions, broadcasts and transposes become one-dimensional; exp, tanh, erf and log become
+    polynomials. Only in kernels whose strategy is `vector`; others call libm.
+  }];
+  let dependentDialects = ["::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }
 
 def StackBuffersPass : Pass<"sparse-stack-buffers", "::mlir::func::FuncOp"> {

@@ -95,15 +95,15 @@ template <typename T> static T readOptions(const T *options) {
   T copy = {};
   if (!options)
     return copy;
-  if (options->struct_size < sizeof(size_t) ||
-      options->struct_size > (size_t(1) << 16))
+  size_t size = options->struct_size;
+  if (size < sizeof(size_t) || size > (size_t(1) << 16))
     fail(Code::InvalidArgument, "struct_size of an options struct is not set");
   // A newer caller may ask for what this library does not know.
   const uint8_t *bytes = reinterpret_cast<const uint8_t *>(options);
-  for (size_t i = sizeof(T); i < options->struct_size; ++i)
+  for (size_t i = sizeof(T); i < size; ++i)
     if (bytes[i])
       fail(Code::Incompatible, "an option is newer than this library");
-  std::memcpy(&copy, options, std::min(sizeof(T), options->struct_size));
+  std::memcpy(&copy, options, std::min(sizeof(T), size));
   return copy;
 }
 

@@ -14,7 +14,7 @@ using namespace sparse::onnx;
 static void printExactFloats(AsmPrinter &printer, DenseF32ArrayAttr values) {
   printer << "[";
   llvm::interleaveComma(values.asArrayRef(), printer.getStream(),
-                        [&](float value) { printer.getStream() << llvm::format("%.9g", value); });
+                        [&](float value) { printer.getStream() << llvm::format("%.8e", value); });
   printer << "]";
 }
 

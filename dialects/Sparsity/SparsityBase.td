@@ -52,7 +52,8 @@ def Sparsity_SiteAttr : Sparsity_Attr<"Site", "site"> {
 }
 
 def Sparsity_Strategy : I32EnumAttr<"Strategy", "how a kernel is lowered", [
-    I32EnumAttrCase<"Reference", 0, "reference">, I32EnumAttrCase<"Vector", 1, "vector">]> {
+    I32EnumAttrCase<"Reference", 0, "reference">, I32EnumAttrCase<"Vector", 1, "vector">,
+    I32EnumAttrCase<"Library", 2, "library">]> {
   let cppNamespace = "::sparse::sparsity";
   let genSpecializedAttr = 0;
 }
@@ -61,8 +62,8 @@ def Sparsity_LoweringConfigAttr : Sparsity_Attr<"LoweringConfig", "lowering_conf
   let summary = "strategy of one kernel";
   let description = [{
     Set on a `plan.kernel` by `sparse-set-strategy`, overridable in the IR. `reference` keeps the scalar loops of the
-    linalg lowering: the meaning of the op. `vector` tiles by `tiles` and vectorizes. Tiles by kernel: linear
-    `[rows, k]`, attention `[query rows]`.
+    linalg lowering: the meaning of the op. `vector` tiles by `tiles` and vectorizes. `library` hands a linear layer of
+    many rows to a GEMM library (`plan.gemm`). Tiles by kernel: linear `[rows]`, attention `[query rows]`.
 
     `#sparsity.lowering_config<strategy = vector, tiles = [1, 8]>`
   }];
@@ -70,8 +71,11 @@ def Sparsity_LoweringConfigAttr : Sparsity_Attr<"LoweringConfig", "lowering_conf
   let assemblyFormat = "`<` struct(params) `>`";
 }
 
-/// A policy of one method: its parameters as a dictionary, completed with the defaults of its specification.
-class Sparsity_Policy<string name, string mnem, list<Trait> interfaces> : Sparsity_Attr<name, mnem, interfaces> {
+/// A policy of one method: its parameters as a dictionary, completed with the defaults of its specification. Another
+/// dialect's methods join by registering in the PolicyRegistry.
+class PolicyAttr<Dialect dialect, string name, string mnem, list<Trait> interfaces>
+    : AttrDef<dialect, name, interfaces> {
+  let mnemonic = mnem;
   let parameters = (ins "::mlir::DictionaryAttr":$params);
   let assemblyFormat = "`<` $params `>`";
   let genVerifyDecl = 1;
@@ -80,5 +84,8 @@ class Sparsity_Policy<string name, string mnem, list<Trait> interfaces> : Sparsi
     static const ::sparse::sparsity::PolicySpec &getSpec();
   }];
 }
+
+class Sparsity_Policy<string name, string mnem, list<Trait> interfaces>
+    : PolicyAttr<Sparsity_Dialect, name, mnem, interfaces>;
 
 #endif

@@ -76,6 +76,29 @@ def Sparsity_AttendOp : Sparsity_Op<"attend", [Pure, AttrSizedOperandSegments]> 
   let hasVerifier = 1;
 }
 
+def Sparsity_AttendPartOp : Sparsity_Op<"attend_part", [Pure, AttrSizedOperandSegments]> {
+  let summary = "attention over one segment of every page list, not yet normalised";
+  let description = [{
+    Segment s of a list is its pages [s * segment, (s + 1) * segment). For each row, selecting head and segment: the
+    weighted sum of values `out` f32 [T, Hs, S, G * value_dim], the largest score `top` and the sum of weights `sum` f32 [T,
+    Hs, S, G], with G the query heads of a selecting head. Segments past the end of the list are unspecified. The
+    segments depend on the list's length alone, never on the batch or the machine.
+  }];
+  let arguments = (ins Sparsity_Tensor:$query, KVCache_LayerType:$state, Sparsity_Tensor:$positions,
+                       Sparsity_Tensor:$sequences, Optional<Sparsity_Tensor>:$indices, Optional<Sparsity_Tensor>:$count,
+                       I64Attr:$segment, F32Attr:$scale, DefaultValuedAttr<F32Attr, "0.0f">:$softcap,
+                       DefaultValuedAttr<I64Attr, "-1">:$window);
+  let results = (outs Sparsity_Tensor:$out, Sparsity_Tensor:$top, Sparsity_Tensor:$sum);
+}
+
+def Sparsity_CombineOp : Sparsity_Op<"combine", [Pure]> {
+  let summary = "the attention of whole lists from that of their segments, in ascending order";
+  let arguments = (ins Sparsity_Tensor:$parts, Sparsity_Tensor:$tops, Sparsity_Tensor:$sums, KVCache_LayerType:$state,
+                       Sparsity_Tensor:$positions, Sparsity_Tensor:$sequences, Optional<Sparsity_Tensor>:$count,
+                       I64Attr:$segment);
+  let results = (outs Sparsity_Tensor:$out, Sparsity_Tensor:$lse);
+}
+
 def Sparsity_MassOp : Sparsity_Op<"mass", [Pure, AttrSizedOperandSegments]> {
   let summary = "the attention probability that each slot received";
   let description = [{

@@ -170,10 +170,9 @@ typedef struct sparse_decode_row {
   int32_t token;
 } sparse_decode_row;
 
-typedef enum sparse_append {
-  SPARSE_APPEND_PREFILL = 0,
-  SPARSE_APPEND_DECODE = 1
-} sparse_append;
+/** How tokens are appended: the slots that they need differ. */
+typedef int32_t sparse_append;
+enum { SPARSE_APPEND_PREFILL = 0, SPARSE_APPEND_DECODE = 1 };
 
 typedef struct sparse_sampling {
   size_t struct_size;

@@ -1,4 +1,4 @@
-//===-- InspectCommand.h - sparse-opt inspect --------------------------------------------------------------*- C++ -*-===//
+//===-- InspectCommand.h - sparse-opt inspect -----------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_DRIVER_INSPECTCOMMAND_H
 #define SPARSE_LIB_DRIVER_INSPECTCOMMAND_H
 

@@ -1,4 +1,4 @@
-//===-- ListPoliciesCommand.h - sparse-opt list-policies ---------------------------------------------------*- C++ -*-===//
+//===-- ListPoliciesCommand.h - sparse-opt list-policies ------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_DRIVER_LISTPOLICIESCOMMAND_H
 #define SPARSE_LIB_DRIVER_LISTPOLICIESCOMMAND_H
 

@@ -47,9 +47,7 @@ static std::string number(double value) {
 }
 
 void sparse::driver::printModelCard(const ModelFacts &facts, llvm::raw_ostream &os) {
-  auto line = [&](StringRef name, const Twine &value) {
-    os << "  " << llvm::left_justify(name, 14) << value << '\n';
-  };
+  auto line = [&](StringRef name, const Twine &value) { os << "  " << llvm::left_justify(name, 14) << value << '\n'; };
   line("layers", Twine(facts.layers));
   line("hidden", Twine(facts.hidden));
   line("vocabulary", Twine(facts.vocab) + (facts.tied ? ", head tied to the embedding" : ""));
@@ -72,7 +70,8 @@ void sparse::driver::printModelCard(const ModelFacts &facts, llvm::raw_ostream &
       text += llvm::formatv(", {0} of {1} channels", r.rotatedDim, facts.attention().keyDim).str();
     if (r.scale != 1.0)
       text += ", cosines and sines times " + number(r.scale);
-    text += llvm::formatv(", {0} positions ({1})", r.positions, r.derived ? "tables computed here" : "tables of the model");
+    text +=
+        llvm::formatv(", {0} positions ({1})", r.positions, r.derived ? "tables computed here" : "tables of the model");
     line("rope", text);
   } else {
     line("rope", "none");
@@ -99,7 +98,7 @@ void sparse::driver::printSites(const SiteTable &sites, llvm::raw_ostream &os) {
     int64_t last = it->first;
     while (it->first >= 0 && end != sites.end() && end->first == last + 1 && end->second == it->second)
       last = (end++)->first;
-    std::string name = it->first < 0      ? "model"
+    std::string name = it->first < 0       ? "model"
                        : last == it->first ? "layer " + std::to_string(last)
                                            : "layers " + std::to_string(it->first) + "-" + std::to_string(last);
     os << "  " << llvm::left_justify(name, 14) << describe(it->second) << '\n';

@@ -1,4 +1,4 @@
-//===-- ModelCard.h - Model facts and sites for people and for programs ------------------------------------*- C++ -*-===//
+//===-- ModelCard.h - Model facts and sites for people and for programs ---------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_DRIVER_MODELCARD_H
 #define SPARSE_LIB_DRIVER_MODELCARD_H
 

@@ -32,8 +32,8 @@ onnx::InitializerOp initializerBehind(SymbolTable &symbols, Value value) {
     auto derived = dyn_cast_or_null<onnx::DerivedOp>(op);
     if (!derived)
       return dyn_cast_or_null<onnx::InitializerOp>(op);
-    symbol = derived.getSources().size() == 1 ? dyn_cast<FlatSymbolRefAttr>(derived.getSources()[0])
-                                              : FlatSymbolRefAttr();
+    symbol =
+        derived.getSources().size() == 1 ? dyn_cast<FlatSymbolRefAttr>(derived.getSources()[0]) : FlatSymbolRefAttr();
   }
   return {};
 }

@@ -1,4 +1,4 @@
-//===-- ModelFacts.h - What a raised model is ------------------------------------------------------------*- C++ -*-===//
+//===-- ModelFacts.h - What a raised model is -----------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_MODEL_MODELFACTS_H
 #define SPARSE_LIB_MODEL_MODELFACTS_H
 
@@ -36,8 +36,8 @@ struct RotaryFacts {
   bool derived = false;
 };
 
-/// What later phases and people want to know of a model. Per layer values are in `attentions`; the members beside it are
-/// the first layer's when layers differ.
+/// What later phases and people want to know of a model. Per layer values are in `attentions`; the members beside it
+/// are the first layer's when layers differ.
 struct ModelFacts {
   int64_t layers = 0, hidden = 0, vocab = 0, ffn = 0;
   llvm::SmallVector<AttentionFacts, 0> attentions;

@@ -42,7 +42,7 @@ FailureOr<CacheFacts> sparse::policy::factsOf(ModuleOp module, const CacheOption
     facts.kvHeads = op.getKvNumHeads();
     int64_t keys = widthOf(op.getK()), values = widthOf(op.getV());
     if (facts.kvHeads <= 0 || keys == 0 || values == 0)
-      return op.emitError("is not in canonical form: its keys and values are [batch, sequence, width]; run 'raise' first");
+      return op.emitError("is not in canonical form: keys and values are [batch, sequence, width]; run 'raise' first");
     facts.keyDim = keys / facts.kvHeads;
     facts.valueDim = values / facts.kvHeads;
     facts.maxContext = model.maxContext;

@@ -1,4 +1,4 @@
-//===-- CacheFacts.h - What policies may ask about a model -----------------------------------------------*- C++ -*-===//
+//===-- CacheFacts.h - What policies may ask about a model ----------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_POLICY_CACHEFACTS_H
 #define SPARSE_LIB_POLICY_CACHEFACTS_H
 

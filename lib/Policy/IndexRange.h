@@ -1,4 +1,4 @@
-//===-- IndexRange.h - Sets of layers and heads as text --------------------------------------------------*- C++ -*-===//
+//===-- IndexRange.h - Sets of layers and heads as text -------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_POLICY_INDEXRANGE_H
 #define SPARSE_LIB_POLICY_INDEXRANGE_H
 

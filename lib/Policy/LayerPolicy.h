@@ -1,4 +1,4 @@
-//===-- LayerPolicy.h - The policies of each layer -------------------------------------------------------*- C++ -*-===//
+//===-- LayerPolicy.h - The policies of each layer ------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_POLICY_LAYERPOLICY_H
 #define SPARSE_LIB_POLICY_LAYERPOLICY_H
 

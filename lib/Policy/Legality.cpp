@@ -45,6 +45,15 @@ static LogicalResult agreeOnPage(Operation *op, LayerFacts &facts, ArrayRef<Aske
   return success();
 }
 
+static StringRef timeOf(kvcache::PrefillCap cap) {
+  switch (cap) {
+  case kvcache::PrefillCap::None: return "never";
+  case kvcache::PrefillCap::End: return "after the prompt";
+  case kvcache::PrefillCap::Chunk: return "after each chunk of the prompt";
+  }
+  llvm_unreachable("unknown time of compaction");
+}
+
 /// A layer is compacted after each chunk of a prompt, or after the prompt, or never.
 static LogicalResult agreeOnPrefillCap(Operation *op, const LayerFacts &facts, ArrayRef<AskedPolicy> policies) {
   const AskedPolicy *first = nullptr;
@@ -55,8 +64,7 @@ static LogicalResult agreeOnPrefillCap(Operation *op, const LayerFacts &facts, A
       continue;
     if (first && kv.getPrefillCap() != cap)
       return refuse(op, facts.layer, *first, policy,
-                    "the first compacts at the " + kvcache::stringifyPrefillCap(cap) +
-                        " of a prompt, the second at its " + kvcache::stringifyPrefillCap(kv.getPrefillCap()) +
+                    "the first compacts the cache " + timeOf(cap) + ", the second " + timeOf(kv.getPrefillCap()) +
                         "; legal: methods that compact at the same time");
     first = &policy;
     cap = kv.getPrefillCap();

@@ -1,4 +1,4 @@
-//===-- Legality.h - May these policies govern this layer? -----------------------------------------------*- C++ -*-===//
+//===-- Legality.h - May these policies govern this layer? ----------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_POLICY_LEGALITY_H
 #define SPARSE_LIB_POLICY_LEGALITY_H
 

@@ -1,4 +1,4 @@
-//===-- Node.h - A policy's text as a tree ---------------------------------------------------------------*- C++ -*-===//
+//===-- Node.h - A policy's text as a tree --------------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_POLICY_NODE_H
 #define SPARSE_LIB_POLICY_NODE_H
 
@@ -32,8 +32,8 @@ struct Node::Entry {
 /// The tree of one YAML document; nothing after a located diagnostic.
 std::optional<Node> parseYaml(llvm::StringRef text, llvm::StringRef fileName, mlir::MLIRContext *context);
 
-/// The tree of the rule `[layers:]method[:key=value,...]`, given to `option`; `key` is the policy file's key for it. The
-/// place of a diagnostic is `option`:1:column.
+/// The tree of the rule `[layers:]method[:key=value,...]`, given to `option`; `key` is the policy file's key for it.
+/// The place of a diagnostic is `option`:1:column.
 std::optional<Node> parseInline(llvm::StringRef text, llvm::StringRef key, llvm::StringRef option,
                                 mlir::MLIRContext *context);
 } // namespace sparse::policy

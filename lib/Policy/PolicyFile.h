@@ -1,4 +1,4 @@
-//===-- PolicyFile.h - Policies as people write them -----------------------------------------------------*- C++ -*-===//
+//===-- PolicyFile.h - Policies as people write them ----------------------------------------------------*- C++ -*-===//
 //
 // A policy is a list of rules, from a YAML file or from the inline form of the command line:
 //

@@ -45,7 +45,7 @@ static Attribute readValue(ParameterSpec::Kind kind, const Node &node, MLIRConte
 static std::string describe(const Node &node) {
   switch (node.kind) {
   case Node::Kind::Null: return "empty";
-  case Node::Kind::Scalar: return "'" + node.text + "'";
+  case Node::Kind::Scalar: return (node.quoted ? "the string '" : "'") + node.text + "'";
   case Node::Kind::List: return "a list";
   case Node::Kind::Map: return "a mapping";
   }
@@ -69,7 +69,8 @@ const PolicyEntry *MethodReader::find(PolicyKind kind, const Node &name) const {
     return entry;
   InFlightDiagnostic diag = emitError(name.loc);
   if (entry) {
-    diag << "'" << name.text << "' stands under '" << keyOf(entry->spec->kind) << "', not under '" << keyOf(kind) << "'";
+    diag << "'" << name.text << "' stands under '" << keyOf(entry->spec->kind) << "', not under '" << keyOf(kind)
+         << "'";
   } else {
     SmallVector<StringRef> names = namesOf(registry, kind);
     StringRef near = nearestName(name.text, names);

@@ -1,4 +1,4 @@
-//===-- ReadMethod.h - A method and its parameters from a policy's text ----------------------------------*- C++ -*-===//
+//===-- ReadMethod.h - A method and its parameters from a policy's text ---------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_POLICY_READMETHOD_H
 #define SPARSE_LIB_POLICY_READMETHOD_H
 

@@ -1,4 +1,4 @@
-//===-- NearestName.h - Did you mean …? ------------------------------------------------------------------*- C++ -*-===//
+//===-- NearestName.h - Did you mean …? -----------------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_LIB_SUPPORT_NEARESTNAME_H
 #define SPARSE_LIB_SUPPORT_NEARESTNAME_H
 

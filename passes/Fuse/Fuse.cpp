@@ -21,7 +21,11 @@ struct Cluster {
   SmallVector<Operation *> ops;
 };
 
-bool isLeaf(Operation *op) { return isa<onnx::WeightOp, onnx::ConstantOp, onnx::NoValueOp>(op); }
+/// Ops that stand outside every kernel.
+bool isLeaf(Operation *op) { return isa<onnx::WeightOp, onnx::ConstantOp, onnx::NoValueOp, tensor::ExtractSliceOp>(op); }
+
+/// Small constants and views: every kernel that reads one has its own.
+bool isCopiedIntoKernels(Operation *op) { return isa_and_nonnull<onnx::ConstantOp, tensor::ExtractSliceOp>(op); }
 
 bool isElementwise(Operation *op) {
   return isa<onnx::AddOp, onnx::SubOp, onnx::MulOp, onnx::DivOp, onnx::SwishOp, onnx::GeluOp, onnx::SigmoidOp,
@@ -56,13 +60,14 @@ public:
     for (auto func : getOperation().getOps<func::FuncOp>()) {
       if (failed(packLinears(func, packer)))
         return signalPassFailure();
+      splitAttention(func);
       for (Cluster &cluster : findClusters(func))
         outline(cluster);
       SmallVector<Operation *> leaves;
       for (Operation &op : func.front())
-        if (isLeaf(&op) && op.use_empty())
+        if (isLeaf(&op) && llvm::all_of(op.getUsers(), [](Operation *user) { return isLeaf(user); }))
           leaves.push_back(&op);
-      for (Operation *op : leaves)
+      for (Operation *op : llvm::reverse(leaves))
         op->erase();
     }
     if (auto facts = getOperation()->getAttrOfType<DictionaryAttr>("sparsity.model")) {
@@ -74,14 +79,56 @@ public:
 
 private:
   LogicalResult packLinears(func::FuncOp func, WeightPacker &packer);
+  void mergeLinears(func::FuncOp func, WeightPacker &packer);
+  void splitAttention(func::FuncOp func);
   std::vector<Cluster> findClusters(func::FuncOp func);
   void outline(Cluster &cluster);
 };
 
 } // namespace
 
+/// Linear layers of one input whose outputs no elementwise op reads (queries, keys and values) become one layer; its
+/// parts are slices, which the kernels that read them take into themselves.
+void Fuse::mergeLinears(func::FuncOp func, WeightPacker &packer) {
+  llvm::MapVector<Value, SmallVector<onnx::MatMulOp>> byInput;
+  for (auto op : func.front().getOps<onnx::MatMulOp>())
+    if (llvm::none_of(op->getUsers(), [](Operation *user) { return isElementwise(user) || isa<func::ReturnOp>(user); }))
+      byInput[op.getLhs()].push_back(op);
+  for (auto &[input, ops] : byInput) {
+    if (ops.size() < 2)
+      continue;
+    SmallVector<Value> weights;
+    for (onnx::MatMulOp op : ops)
+      weights.push_back(op.getRhs());
+    auto [symbol, type] = packer.packTogether(weights);
+    if (!symbol)
+      continue;
+    // Every weight is read at the top of the entry, so the first layer's place suits all.
+    OpBuilder b(ops.front());
+    Location loc = b.getFusedLoc(llvm::map_to_vector(ops, [](onnx::MatMulOp op) { return op.getLoc(); }));
+    int64_t rows = cast<RankedTensorType>(input.getType()).getDimSize(0);
+    Value packed = onnx::WeightOp::create(b, loc, type, symbol);
+    auto out = RankedTensorType::get({rows, type.getDimSize(0) * type.getDimSize(2)}, b.getF32Type());
+    Value all = sparsity::LinearOp::create(b, loc, out, input, packed);
+    int64_t offset = 0;
+    for (onnx::MatMulOp op : ops) {
+      auto part = cast<RankedTensorType>(op.getResult().getType());
+      auto attrs = [&](int64_t x, int64_t y) {
+        return SmallVector<OpFoldResult>{b.getIndexAttr(x), b.getIndexAttr(y)};
+      };
+      Value slice = tensor::ExtractSliceOp::create(b, op.getLoc(), part, all, attrs(0, offset),
+                                                   attrs(rows, part.getDimSize(1)), attrs(1, 1));
+      offset += part.getDimSize(1);
+      op.replaceAllUsesWith(slice);
+    }
+    for (onnx::MatMulOp op : ops)
+      op->erase();
+  }
+}
+
 /// MatMul with a weight and the embedding's Gather read packed weights.
 LogicalResult Fuse::packLinears(func::FuncOp func, WeightPacker &packer) {
+  mergeLinears(func, packer);
   SmallVector<Operation *> ops;
   for (Operation &op : func.front())
     if (isa<onnx::MatMulOp, onnx::GatherOp>(op))
@@ -107,6 +154,39 @@ LogicalResult Fuse::packLinears(func::FuncOp func, WeightPacker &packer) {
   return success();
 }
 
+/// Decode attention is split over segments of its page lists: one query alone would leave most threads idle.
+void Fuse::splitAttention(func::FuncOp func) {
+  SmallVector<sparsity::AttendOp> attends;
+  for (auto attend : func.front().getOps<sparsity::AttendOp>())
+    if (!attend.getPrefill())
+      attends.push_back(attend);
+  for (sparsity::AttendOp op : attends) {
+    OpBuilder b(op);
+    kvcache::LayoutAttr layout = op.getState().getType().getLayout();
+    auto query = cast<RankedTensorType>(op.getQuery().getType());
+    int64_t rows = query.getDimSize(0), heads = query.getDimSize(1) / layout.getKeyDim();
+    int64_t selecting = layout.getKvHeads(), pages = layout.getMaxPages();
+    if (op.getIndices()) {
+      ArrayRef<int64_t> shape = cast<RankedTensorType>(op.getIndices().getType()).getShape();
+      selecting = shape[1];
+      pages = shape[2];
+    }
+    int64_t segments = llvm::divideCeil(pages, segment), groups = heads / selecting;
+    auto perQuery = RankedTensorType::get({rows, selecting, segments, groups}, b.getF32Type());
+    auto values = RankedTensorType::get({rows, selecting, segments, groups * layout.getValueDim()}, b.getF32Type());
+    auto length = b.getI64IntegerAttr(segment);
+    auto part = sparsity::AttendPartOp::create(b, op.getLoc(), TypeRange{values, perQuery, perQuery}, op.getQuery(),
+                                               op.getState(), op.getPositions(), op.getSequences(), op.getIndices(),
+                                               op.getCount(), length, op.getScaleAttr(), op.getSoftcapAttr(),
+                                               op.getWindowAttr());
+    auto combine = sparsity::CombineOp::create(b, op.getLoc(), op.getResultTypes(), part.getOut(), part.getTop(),
+                                               part.getSum(), op.getState(), op.getPositions(), op.getSequences(),
+                                               op.getCount(), length);
+    op->replaceAllUsesWith(combine);
+    op->erase();
+  }
+}
+
 /// Elementwise ops join the kernel of the operand that is computed last, when that kernel is a linear layer (or
 /// elementwise itself) and nobody else reads the operand: then the kernel's only result is the op's.
 std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
@@ -116,11 +196,13 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
     if (isLeaf(&op))
       continue;
     if (isElementwise(&op)) {
+      // A prompt's linear layers stay alone, for a GEMM library.
+      bool joinsLinear = func->getAttrOfType<StringAttr>("plan.kind").getValue() != "prefill";
       int64_t latest = -1;
       Value joined;
       for (Value operand : op.getOperands()) {
         Operation *def = operand.getDefiningOp();
-        if (!def || isLeaf(def))
+        if (!def || !clusterOf.contains(def))
           continue;
         if (static_cast<int64_t>(clusterOf[def]) > latest) {
           latest = clusterOf[def];
@@ -128,7 +210,7 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
         }
       }
       if (joined && llvm::all_of(joined.getUsers(), [&](Operation *user) { return user == &op; }) &&
-          (clusters[latest].name == "linear" || clusters[latest].name == "elementwise")) {
+          ((joinsLinear && clusters[latest].name == "linear") || clusters[latest].name == "elementwise")) {
         clusters[latest].ops.push_back(&op);
         clusterOf[&op] = latest;
         continue;
@@ -145,14 +227,17 @@ void Fuse::outline(Cluster &cluster) {
   OpBuilder b(last);
   SetVector<Value> inputs;
   llvm::SmallPtrSet<Operation *, 8> inside(cluster.ops.begin(), cluster.ops.end());
-  SetVector<Operation *> constants; // small: copied into the kernel
+  SetVector<Operation *> copied;
   for (Operation *op : cluster.ops)
     for (Value operand : op->getOperands()) {
       Operation *def = operand.getDefiningOp();
-      if (isa_and_nonnull<onnx::ConstantOp>(def))
-        constants.insert(def);
-      else if (!inside.contains(def) && !isa<NoneType>(operand.getType()))
+      if (isCopiedIntoKernels(def)) {
+        copied.insert(def);
+        for (Value source : def->getOperands())
+          inputs.insert(source);
+      } else if (!inside.contains(def) && !isa<NoneType>(operand.getType())) {
         inputs.insert(operand);
+      }
     }
   auto kernel = plan::KernelOp::create(b, last->getLoc(), last->getResultTypes(), b.getStringAttr(cluster.name),
                                        inputs.getArrayRef(), b.getDenseI64ArrayAttr({}));
@@ -160,7 +245,7 @@ void Fuse::outline(Cluster &cluster) {
   IRMapping map;
   for (Value input : inputs)
     map.map(input, block->addArgument(input.getType(), input.getLoc()));
-  for (Operation *op : constants)
+  for (Operation *op : copied)
     b.clone(*op, map);
   for (Operation *op : cluster.ops)
     b.clone(*op, map);

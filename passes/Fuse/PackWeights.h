@@ -17,7 +17,15 @@ public:
   /// is the widest that divides N. Null when `weight` reads no symbol.
   std::pair<mlir::FlatSymbolRefAttr, mlir::RankedTensorType> pack(mlir::Value weight, bool transposed);
 
+  /// The same for several weights [K, N1], [K, N2], … side by side: one of [K, N1 + N2 + …].
+  std::pair<mlir::FlatSymbolRefAttr, mlir::RankedTensorType> packTogether(llvm::ArrayRef<mlir::Value> weights);
+
 private:
+  std::pair<mlir::FlatSymbolRefAttr, mlir::RankedTensorType> make(mlir::Location loc, llvm::StringRef stem,
+                                                                  mlir::StringAttr after, mlir::ArrayAttr sources,
+                                                                  llvm::SmallVector<mlir::Attribute> steps, int64_t k,
+                                                                  int64_t n, mlir::Type from);
+
   mlir::ModuleOp module;
   mlir::SymbolTable symbols;
   mlir::Type elementType;

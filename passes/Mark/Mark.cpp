@@ -1,6 +1,6 @@
 //===-- Mark.cpp - Policies become attributes of their sites ------------------------------------------------------===//
-#include "lib/Policy/Legality.h"
 #include "lib/Policy/CacheFacts.h"
+#include "lib/Policy/Legality.h"
 #include "passes/Passes.h"
 
 namespace sparse {
@@ -31,8 +31,8 @@ private:
 
 } // namespace
 
-/// The textual form of a pass splits lists at every comma, also those of `1,4-6:page_topk:page=16,budget=64`: what has a
-/// `=` before any `:` goes on with the rule before it, and so does what follows a range without a method.
+/// The textual form of a pass splits lists at every comma, also those of `1,4-6:page_topk:page=16,budget=64`: what has
+/// a `=` before any `:` goes on with the rule before it, and so does what follows a range without a method.
 static SmallVector<std::string> joinArguments(ArrayRef<std::string> texts) {
   SmallVector<std::string> rules;
   for (StringRef text : texts) {

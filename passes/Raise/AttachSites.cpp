@@ -31,7 +31,7 @@ bool isLinear(Operation *op) {
   return product && onnx::weightSymbolOf(product.getRhs());
 }
 
-/// The linear op that `value` comes from through rotations, norms of heads, biases, scales and reshapes.
+/// The linear op that `value` comes from through rotations, norms of heads, biases, scales, caps and reshapes.
 Operation *linearBehind(Value value) {
   while (Operation *op = value.getDefiningOp()) {
     if (isLinear(op))
@@ -39,7 +39,7 @@ Operation *linearBehind(Value value) {
     if (isa<onnx::AddOp, onnx::MulOp>(op) && onnx::weightSymbolOf(op->getOperand(0)))
       value = op->getOperand(1);
     else if (isa<onnx::RotaryEmbeddingOp, onnx::RMSNormalizationOp, onnx::ReshapeOp, onnx::TransposeOp, onnx::AddOp,
-                 onnx::MulOp>(op))
+                 onnx::MulOp, onnx::DivOp, onnx::TanhOp>(op))
       value = op->getOperand(0);
     else
       return nullptr;
@@ -101,8 +101,8 @@ void attach(func::FuncOp func) {
   for (auto op : func.getOps<onnx::AttentionOp>()) {
     int64_t layer = layers++;
     setSite(op, layer, Part::Attention);
-    for (auto [operand, part] : {std::pair(op.getQ(), Part::Q), std::pair(op.getK(), Part::K),
-                                 std::pair(op.getV(), Part::V)})
+    for (auto [operand, part] :
+         {std::pair(op.getQ(), Part::Q), std::pair(op.getK(), Part::K), std::pair(op.getV(), Part::V)})
       if (Operation *projection = linearBehind(operand))
         setSite(projection, layer, part);
     if (Operation *output = linearAfter(op.getY()))

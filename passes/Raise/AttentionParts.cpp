@@ -265,8 +265,8 @@ Value viewedOrScaled(const Evaluation &evaluation, Value value) {
 }
 } // namespace
 
-std::optional<Source> sparse::raise::findSource(const Evaluation &evaluation, Value operand, Order order,
-                                                int64_t heads, int64_t dim) {
+std::optional<Source> sparse::raise::findSource(const Evaluation &evaluation, Value operand, Order order, int64_t heads,
+                                                int64_t dim) {
   // The farthest value that still has all the elements.
   std::optional<Source> found;
   for (Value root = operand; root; root = viewedOrScaled(evaluation, root))

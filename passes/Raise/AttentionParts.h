@@ -1,4 +1,4 @@
-//===-- AttentionParts.h - Attention as a graph spells it ------------------------------------------------*- C++ -*-===//
+//===-- AttentionParts.h - Attention as a graph spells it -----------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_ATTENTIONPARTS_H
 #define SPARSE_PASSES_RAISE_ATTENTIONPARTS_H
 
@@ -37,8 +37,8 @@ struct CachePort {
   double scale; // a factor between the cache and the product
 };
 
-/// Finds the cache behind `operand`, whose order is `order` with `heads` heads of width `dim`: a Concat of an argument and
-/// new rows, repeated to the heads in groups. On failure `reason` says what is missing.
+/// Finds the cache behind `operand`, whose order is `order` with `heads` heads of width `dim`: a Concat of an argument
+/// and new rows, repeated to the heads in groups. On failure `reason` says what is missing.
 std::optional<CachePort> findCache(const Evaluation &evaluation, mlir::Value operand, Order order, int64_t heads,
                                    int64_t dim, std::string &reason);
 

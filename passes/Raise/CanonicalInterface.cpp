@@ -44,7 +44,7 @@ public:
       attentions.push_back(withPresent(op));
     if (failed(collectArguments()) || failed(collectResults()))
       return failure();
-    setTypes();
+    setRankedTypes(func);
     rewriteResults();
     return rewriteArguments();
   }
@@ -52,7 +52,6 @@ public:
 private:
   LogicalResult collectArguments();
   LogicalResult collectResults();
-  void setTypes();
   void rewriteResults();
   LogicalResult rewriteArguments();
 
@@ -77,9 +76,9 @@ LogicalResult Interface::collectArguments() {
     std::string prefix = "past_key_values." + std::to_string(layer);
     for (auto [past, part] : {std::pair(op.getPastKey(), ".key"), std::pair(op.getPastValue(), ".value")}) {
       if (!isa<BlockArgument>(past))
-        return op.emitError("attention '") << nodeName(op) << "' has no cache: past key and past value must be inputs";
+        return op.emitError("this attention has no cache: its past key and past value must be inputs of the model");
       if (!caches.insert(past).second)
-        return op.emitError("attention '") << nodeName(op) << "' shares its cache input with another layer";
+        return op.emitError("this attention shares its cache input with another layer");
       arguments.push_back({prefix + part, past});
     }
   }
@@ -101,9 +100,8 @@ LogicalResult Interface::collectResults() {
     if (presents.contains(returned))
       continue;
     if (!results.empty()) {
-      Operation *op = returned.getDefiningOp();
-      return func.emitError("returns ") << (op ? "'" + nodeName(op) + "'" : "an argument")
-                                        << ", which is neither the logits nor the cache of a layer";
+      Location loc = returned.getDefiningOp() ? returned.getDefiningOp()->getLoc() : func.getLoc();
+      return mlir::emitError(loc, "this result of the model is neither the logits nor the cache of a layer");
     }
     results.push_back({"logits", returned});
   }
@@ -113,22 +111,13 @@ LogicalResult Interface::collectResults() {
   return success();
 }
 
-void Interface::setTypes() {
-  Evaluation evaluation(func);
-  for (Operation &op : func.getOps())
-    for (Value result : op.getResults())
-      if (RankedTensorType type = evaluation.typeOf(result))
-        result.setType(type);
-}
-
 void Interface::rewriteResults() {
   SmallVector<Value> values;
   SmallVector<Attribute> attrs;
   Builder builder(func.getContext());
   for (const Port &port : results) {
     values.push_back(port.value);
-    attrs.push_back(
-        builder.getDictionaryAttr(builder.getNamedAttr("onnx.name", builder.getStringAttr(port.name))));
+    attrs.push_back(builder.getDictionaryAttr(builder.getNamedAttr("onnx.name", builder.getStringAttr(port.name))));
   }
   func.getBody().front().getTerminator()->setOperands(values);
   func.setType(builder.getFunctionType(func.getArgumentTypes(), ValueRange(values).getTypes()));
@@ -159,8 +148,8 @@ LogicalResult Interface::rewriteArguments() {
     BlockArgument argument = func.getArgument(i);
     if (!argument.use_empty()) {
       Operation *user = *argument.user_begin();
-      return user->emitError("node '") << nodeName(user) << "' still reads input '" << inputName(func, i)
-                                       << "', which has no place in canonical form";
+      return user->emitError("this node still reads input '")
+             << inputName(func, i) << "', which has no place in canonical form (input_ids, position_ids, caches)";
     }
     erased.set(i);
   }

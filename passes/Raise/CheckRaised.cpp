@@ -1,6 +1,6 @@
 //===-- CheckRaised.cpp - What is not in canonical form -----------------------------------------------------------===//
-#include "passes/Passes.h"
 #include "passes/Raise/CheckRaised.h"
+#include "passes/Passes.h"
 #include "passes/Raise/Rewriting.h"
 
 #include "llvm/ADT/MapVector.h"
@@ -126,13 +126,17 @@ struct CheckRaised : sparse::impl::OnnxCheckRaisedPassBase<CheckRaised> {
 private:
   static void report(StringRef type, StringRef reason, ArrayRef<Operation *> ops) {
     constexpr size_t kNamed = 4;
+    SmallVector<std::string> names;
+    for (Operation *op : ops)
+      if (std::string name = nodeName(op); !name.empty() && names.size() < kNamed)
+        names.push_back(std::move(name));
     InFlightDiagnostic error = ops.front()->emitError(type);
     if (auto node = dyn_cast<onnx::NodeOp>(ops.front()); node && !node.getDomain().empty())
       error << " of domain '" << node.getDomain() << "'";
     error << (reason.empty() ? " is part of no pattern that raise knows" : " ") << reason << " (" << ops.size()
-          << (ops.size() == 1 ? " node: " : " nodes: ");
-    llvm::interleaveComma(ops.take_front(kNamed), error, [&](Operation *op) { error << "'" << nodeName(op) << "'"; });
-    if (ops.size() > kNamed)
+          << (ops.size() == 1 ? " node" : " nodes") << (names.empty() ? "" : ": ");
+    llvm::interleaveComma(names, error, [&](StringRef name) { error << "'" << name << "'"; });
+    if (ops.size() > names.size() && !names.empty())
       error << ", …";
     error << ")";
   }

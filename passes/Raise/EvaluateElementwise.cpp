@@ -23,32 +23,70 @@ struct Kernel {
 
 double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
+// Integers wrap around, and nothing traps: the operands come from a file.
+int64_t add(int64_t a, int64_t b) { return static_cast<int64_t>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b)); }
+int64_t multiply(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+}
+int64_t negate(int64_t a) { return multiply(a, -1); }
+int64_t divide(int64_t a, int64_t b) { return b == 0 ? 0 : b == -1 ? negate(a) : a / b; }
+
 int64_t modulo(int64_t a, int64_t b, bool signOfDividend) {
-  if (b == 0)
+  if (b == 0 || b == -1)
     return 0;
   int64_t r = a % b;
   return !signOfDividend && r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
 int64_t power(int64_t base, int64_t exponent) {
-  int64_t result = 1;
-  for (; exponent > 0; --exponent)
-    result *= base;
+  int64_t result = exponent < 0 ? 0 : 1;
+  // By squaring: an exponent may be anything.
+  for (; exponent > 0; exponent >>= 1, base = multiply(base, base))
+    if (exponent & 1)
+      result = multiply(result, base);
   return result;
 }
 
-#define UNARY(EXPR) Kernel{[=](ArrayRef<double> v) -> double { double x = v[0]; return EXPR; }, nullptr}
+#define UNARY(EXPR)                                                                                                    \
+  Kernel {                                                                                                             \
+    [=](ArrayRef<double> v) -> double {                                                                                \
+      double x = v[0];                                                                                                 \
+      return EXPR;                                                                                                     \
+    },                                                                                                                 \
+        nullptr                                                                                                        \
+  }
 #define UNARY_BOTH(EXPR)                                                                                               \
-  Kernel{[=](ArrayRef<double> v) -> double { auto x = v[0]; return EXPR; },                                            \
-         [=](ArrayRef<int64_t> v) -> int64_t { auto x = v[0]; return EXPR; }}
+  Kernel {                                                                                                             \
+    [=](ArrayRef<double> v) -> double {                                                                                \
+      auto x = v[0];                                                                                                   \
+      return EXPR;                                                                                                     \
+    },                                                                                                                 \
+        [=](ArrayRef<int64_t> v) -> int64_t {                                                                          \
+          auto x = v[0];                                                                                               \
+          return EXPR;                                                                                                 \
+        }                                                                                                              \
+  }
 #define BINARY_BOTH(EXPR)                                                                                              \
-  Kernel{[=](ArrayRef<double> v) -> double { auto a = v[0], b = v[1]; return EXPR; },                                  \
-         [=](ArrayRef<int64_t> v) -> int64_t { auto a = v[0], b = v[1]; return EXPR; }}
+  Kernel {                                                                                                             \
+    [=](ArrayRef<double> v) -> double {                                                                                \
+      auto a = v[0], b = v[1];                                                                                         \
+      return EXPR;                                                                                                     \
+    },                                                                                                                 \
+        [=](ArrayRef<int64_t> v) -> int64_t {                                                                          \
+          auto a = v[0], b = v[1];                                                                                     \
+          return EXPR;                                                                                                 \
+        }                                                                                                              \
+  }
 
 std::optional<Kernel> kernelOf(Operation *op) {
   return llvm::TypeSwitch<Operation *, std::optional<Kernel>>(op)
-      .Case([](onnx::AbsOp) { return UNARY_BOTH(x < 0 ? -x : x); })
-      .Case([](onnx::NegOp) { return UNARY_BOTH(-x); })
+      .Case([](onnx::AbsOp) {
+        return Kernel{[](ArrayRef<double> v) { return std::fabs(v[0]); },
+                      [](ArrayRef<int64_t> v) { return v[0] < 0 ? negate(v[0]) : v[0]; }};
+      })
+      .Case([](onnx::NegOp) {
+        return Kernel{[](ArrayRef<double> v) { return -v[0]; }, [](ArrayRef<int64_t> v) { return negate(v[0]); }};
+      })
       .Case([](onnx::NotOp) { return UNARY_BOTH(x == 0); })
       .Case([](onnx::CeilOp) { return UNARY(std::ceil(x)); })
       .Case([](onnx::FloorOp) { return UNARY(std::floor(x)); })
@@ -71,12 +109,21 @@ std::optional<Kernel> kernelOf(Operation *op) {
         double alpha = op.getAlpha().convertToFloat();
         return UNARY(x * sigmoid(alpha * x));
       })
-      .Case([](onnx::AddOp) { return BINARY_BOTH(a + b); })
-      .Case([](onnx::SubOp) { return BINARY_BOTH(a - b); })
-      .Case([](onnx::MulOp) { return BINARY_BOTH(a * b); })
+      .Case([](onnx::AddOp) {
+        return Kernel{[](ArrayRef<double> v) { return v[0] + v[1]; },
+                      [](ArrayRef<int64_t> v) { return add(v[0], v[1]); }};
+      })
+      .Case([](onnx::SubOp) {
+        return Kernel{[](ArrayRef<double> v) { return v[0] - v[1]; },
+                      [](ArrayRef<int64_t> v) { return add(v[0], negate(v[1])); }};
+      })
+      .Case([](onnx::MulOp) {
+        return Kernel{[](ArrayRef<double> v) { return v[0] * v[1]; },
+                      [](ArrayRef<int64_t> v) { return multiply(v[0], v[1]); }};
+      })
       .Case([](onnx::DivOp) {
         return Kernel{[](ArrayRef<double> v) { return v[0] / v[1]; },
-                      [](ArrayRef<int64_t> v) { return v[1] == 0 ? 0 : v[0] / v[1]; }};
+                      [](ArrayRef<int64_t> v) { return divide(v[0], v[1]); }};
       })
       .Case([](onnx::ModOp op) {
         bool fmod = op.getFmod();
@@ -158,7 +205,7 @@ std::optional<HostTensor> sparse::raise::evaluateElementwise(Operation *op, Oper
     else if (integral)
       ints.push_back(kernel->onInts(n));
     else
-      ints.push_back(elementType.isInteger(1) ? kernel->onFloats(x) != 0 : static_cast<int64_t>(kernel->onFloats(x)));
+      ints.push_back(elementType.isInteger(1) ? kernel->onFloats(x) != 0 : toInteger(kernel->onFloats(x)));
   });
   return result.isFloat() ? HostTensor::ofFloats(shape, elementType, std::move(floats))
                           : HostTensor::ofInts(shape, elementType, std::move(ints));

@@ -30,7 +30,8 @@ std::optional<Reduction> reductionOf(Operation *op) {
   return llvm::TypeSwitch<Operation *, std::optional<Reduction>>(op)
       .Case([&](onnx::ReduceMeanOp op) { return make(op, 0, sum, /*mean=*/true); })
       .Case([&](onnx::ReduceSumOp op) { return make(op, 0, sum); })
-      .Case([&](onnx::ReduceMaxOp op) { return make(op, -infinity, [](double a, double b) { return std::max(a, b); }); })
+      .Case(
+          [&](onnx::ReduceMaxOp op) { return make(op, -infinity, [](double a, double b) { return std::max(a, b); }); })
       .Case([&](onnx::ReduceMinOp op) { return make(op, infinity, [](double a, double b) { return std::min(a, b); }); })
       .Default([](Operation *) { return std::nullopt; });
 }
@@ -48,7 +49,7 @@ std::optional<HostTensor> sparse::raise::evaluateReduction(Operation *op, ArrayR
   if (!axes || axes->size() == 0)
     reduced.assign(data.rank(), !reduction->nothingWhenEmpty);
   for (int64_t i = 0, e = axes ? axes->size() : 0; i < e; ++i) {
-    int64_t axis = axes->intAt(i) < 0 ? axes->intAt(i) + data.rank() : axes->intAt(i);
+    int64_t axis = fromFront(axes->intAt(i), data.rank());
     if (axis < 0 || axis >= data.rank())
       return std::nullopt;
     reduced[axis] = true;
@@ -75,6 +76,6 @@ std::optional<HostTensor> sparse::raise::evaluateReduction(Operation *op, ArrayR
     return HostTensor::ofFloats(shape, data.elementType, std::move(values));
   std::vector<int64_t> ints;
   for (double value : values)
-    ints.push_back(static_cast<int64_t>(value));
+    ints.push_back(toInteger(value));
   return HostTensor::ofInts(shape, data.elementType, std::move(ints));
 }

@@ -133,7 +133,8 @@ void Evaluation::run(func::FuncOp func, const Assignment &assignment, Values &va
       }
       continue;
     }
-    if (op.getNumResults() == 0 || isa<onnx::NoValueOp, onnx::NodeOp>(op) || op.getDialect() != func->getContext()->getLoadedDialect("onnx"))
+    if (op.getNumResults() == 0 || isa<onnx::NoValueOp, onnx::NodeOp>(op) ||
+        op.getDialect() != func->getContext()->getLoadedDialect("onnx"))
       continue;
     SmallVector<const HostTensor *> operands;
     bool known = true;
@@ -236,9 +237,8 @@ Value sparse::raise::movedFrom(Value value) {
     return op->getOperand(0);
   if (auto dropout = dyn_cast<onnx::DropoutOp>(op); dropout && value == dropout.getOutput())
     return dropout.getData();
-  if (isa<onnx::CastOp, onnx::CastLikeOp>(op) &&
-      cast<TensorType>(op->getOperand(0).getType()).getElementType() ==
-          cast<TensorType>(value.getType()).getElementType())
+  if (isa<onnx::CastOp, onnx::CastLikeOp>(op) && cast<TensorType>(op->getOperand(0).getType()).getElementType() ==
+                                                     cast<TensorType>(value.getType()).getElementType())
     return op->getOperand(0);
   return {};
 }
@@ -261,8 +261,7 @@ std::optional<HostTensor> Evaluation::orderOf(Value value, Value root, unsigned 
   }
   std::vector<int64_t> positions(tensor->size());
   std::iota(positions.begin(), positions.end(), 0);
-  HostTensor order =
-      HostTensor::ofInts(tensor->shape, IntegerType::get(root.getContext(), 64), std::move(positions));
+  HostTensor order = HostTensor::ofInts(tensor->shape, IntegerType::get(root.getContext(), 64), std::move(positions));
   for (Value step : llvm::reverse(path)) {
     Operation *op = step.getDefiningOp();
     if (!isMovement(op))

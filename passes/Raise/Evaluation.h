@@ -1,4 +1,4 @@
-//===-- Evaluation.h - A function under several concrete inputs ------------------------------------------*- C++ -*-===//
+//===-- Evaluation.h - A function under several concrete inputs -----------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_EVALUATION_H
 #define SPARSE_PASSES_RAISE_EVALUATION_H
 
@@ -37,10 +37,10 @@ struct Extent {
   int64_t value = 0; // of a Constant
 };
 
-/// A function run forward under several assignments. Sizes differ between them and are coprime where they can be, so that
-/// what is equal in all of them doesn't depend on the sizes, and an extent can be told from its values. Recognition by
-/// values instead of by syntax: whatever arithmetic an exporter wrote for a shape, a mask or an angle, only what comes
-/// out counts.
+/// A function run forward under several assignments. Sizes differ between them and are coprime where they can be, so
+/// that what is equal in all of them doesn't depend on the sizes, and an extent can be told from its values.
+/// Recognition by values instead of by syntax: whatever arithmetic an exporter wrote for a shape, a mask or an angle,
+/// only what comes out counts.
 ///
 /// An Evaluation describes the function as it was when it was made; values of ops made later are unknown to it.
 class Evaluation {
@@ -64,8 +64,8 @@ public:
   /// The type with the extents that are constant; null when the value is unknown.
   mlir::RankedTensorType typeOf(mlir::Value value) const;
 
-  /// Element order of `value` relative to `root`, from which it comes by movements only: for each element of `value` the
-  /// row-major position in `root`. Nothing when other operators stand between them.
+  /// Element order of `value` relative to `root`, from which it comes by movements only: for each element of `value`
+  /// the row-major position in `root`. Nothing when other operators stand between them.
   std::optional<HostTensor> orderOf(mlir::Value value, mlir::Value root, unsigned run) const;
   /// Whether `value` holds the elements of `root` in the same order (whatever the shapes).
   bool isSameOrder(mlir::Value value, mlir::Value root) const;

@@ -16,9 +16,6 @@ using namespace sparse::raise;
 namespace {
 using Operands = ArrayRef<const HostTensor *>;
 
-/// An axis attribute counted from the front.
-int64_t axisOf(int64_t axis, int64_t rank) { return axis < 0 ? axis + rank : axis; }
-
 Results one(std::optional<HostTensor> result) { return {std::move(result)}; }
 
 /// A shape operand's elements as extents.
@@ -35,7 +32,7 @@ std::optional<SmallVector<int64_t>> extentsOf(const HostTensor *tensor) {
 
 Results concat(onnx::ConcatOp op, Operands operands) {
   SmallVector<int64_t> shape(operands[0]->shape);
-  int64_t axis = axisOf(op.getAxis(), shape.size());
+  int64_t axis = fromFront(op.getAxis(), shape.size());
   if (axis < 0 || axis >= static_cast<int64_t>(shape.size()))
     return one(std::nullopt);
   shape[axis] = 0;
@@ -102,7 +99,7 @@ Results range(onnx::RangeOp op, Operands operands) {
   double start = operands[0]->at(0), limit = operands[1]->at(0), delta = operands[2]->at(0);
   if (delta == 0)
     return one(std::nullopt);
-  int64_t count = std::max<int64_t>(0, std::ceil((limit - start) / delta));
+  int64_t count = std::max<int64_t>(0, toInteger(std::ceil((limit - start) / delta)));
   if (count > kMaxElements)
     return one(HostTensor::ofShape({count}, operands[0]->elementType));
   if (operands[0]->isFloat()) {
@@ -120,9 +117,9 @@ Results range(onnx::RangeOp op, Operands operands) {
 Results cumSum(onnx::CumSumOp op, Operands operands) {
   const HostTensor &data = *operands[0];
   HostTensor result = HostTensor::ofShape(data.shape, data.elementType);
-  if (!data.hasData() || !operands[1]->hasData() || data.size() > kMaxElements)
+  if (!data.hasData() || !operands[1]->hasData() || operands[1]->size() != 1 || data.size() > kMaxElements)
     return one(result);
-  int64_t axis = operands[1]->intAt(0) < 0 ? operands[1]->intAt(0) + data.rank() : operands[1]->intAt(0);
+  int64_t axis = fromFront(operands[1]->intAt(0), data.rank());
   if (axis < 0 || axis >= data.rank())
     return one(std::nullopt);
   SmallVector<int64_t> strides = computeSuffixProduct(data.shape);
@@ -146,9 +143,11 @@ Results cumSum(onnx::CumSumOp op, Operands operands) {
 Results trilu(onnx::TriluOp op, Operands operands) {
   const HostTensor &data = *operands[0];
   HostTensor result = HostTensor::ofShape(data.shape, data.elementType);
-  if (!data.hasData() || data.rank() < 2 || data.size() > kMaxElements || (operands[1] && !operands[1]->hasData()))
+  if (!data.hasData() || data.rank() < 2 || data.size() > kMaxElements ||
+      (operands[1] && (!operands[1]->hasData() || operands[1]->size() != 1)))
     return one(result);
-  int64_t k = operands[1] ? operands[1]->intAt(0) : 0;
+  // Diagonals farther out than the matrix are all alike.
+  int64_t k = operands[1] ? std::clamp(operands[1]->intAt(0), -kMaxElements, kMaxElements) : 0;
   std::vector<double> floats;
   std::vector<int64_t> ints;
   forEachIndex(data.shape, [&](ArrayRef<int64_t> index, int64_t position) {
@@ -320,7 +319,8 @@ Results sparse::raise::evaluate(Operation *op, Operands operands) {
   return llvm::TypeSwitch<Operation *, Results>(op)
       .Case([&](onnx::ConcatOp op) { return concat(op, operands); })
       .Case([&](onnx::ShapeOp op) { return shapeOf(op, operands); })
-      .Case([&](onnx::SizeOp op) { return one(HostTensor::ofInts({}, resultElementType(op, 0), {operands[0]->size()})); })
+      .Case(
+          [&](onnx::SizeOp op) { return one(HostTensor::ofInts({}, resultElementType(op, 0), {operands[0]->size()})); })
       .Case([&](onnx::ConstantOfShapeOp op) { return constantOfShape(op, operands); })
       .Case([&](onnx::RangeOp op) { return range(op, operands); })
       .Case([&](onnx::CumSumOp op) { return cumSum(op, operands); })
@@ -330,10 +330,11 @@ Results sparse::raise::evaluate(Operation *op, Operands operands) {
       .Case([&](onnx::GemmOp op) { return gemm(op, operands); })
       .Case([&](onnx::DropoutOp op) { return dropout(op, operands); })
       .Case([&](onnx::AttentionOp op) { return attention(op, operands); })
-      .Case<onnx::SoftmaxOp, onnx::RMSNormalizationOp, onnx::LayerNormalizationOp,
-            onnx::SimplifiedLayerNormalizationOp, onnx::RotaryEmbeddingOp>(
-          [&](Operation *op) { return likeFirst(op, operands, {0}); })
-      .Case([&](onnx::SkipSimplifiedLayerNormalizationOp op) { return likeFirst(op, operands, {0, 3}); })
+      .Case<onnx::SoftmaxOp, onnx::RMSNormalizationOp, onnx::LayerNormalizationOp, onnx::SimplifiedLayerNormalizationOp,
+            onnx::RotaryEmbeddingOp>([&](Operation *op) { return likeFirst(op, operands, {0}); })
+      .Case([&](onnx::SkipSimplifiedLayerNormalizationOp op) {
+        return likeFirst(op, operands, {0, 3});
+      })
       .Default([&](Operation *op) {
         if (auto reduced = evaluateReduction(op, operands))
           return one(std::move(reduced));

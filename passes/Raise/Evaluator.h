@@ -1,4 +1,4 @@
-//===-- Evaluator.h - Concrete evaluation of onnx operators ----------------------------------------------*- C++ -*-===//
+//===-- Evaluator.h - Concrete evaluation of onnx operators ---------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_EVALUATOR_H
 #define SPARSE_PASSES_RAISE_EVALUATOR_H
 

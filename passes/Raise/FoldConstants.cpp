@@ -19,9 +19,7 @@ namespace {
 constexpr int64_t kMaxFolded = 1024;
 
 /// Vectors and matrices of floats stay what they are: recipes on weights, not new constants.
-bool isFoldable(const HostTensor &tensor) {
-  return tensor.size() <= (tensor.isFloat() ? 1 : kMaxFolded);
-}
+bool isFoldable(const HostTensor &tensor) { return tensor.size() <= (tensor.isFloat() ? 1 : kMaxFolded); }
 
 void foldConstants(func::FuncOp func, const Evaluation &evaluation) {
   for (Operation &op : llvm::make_early_inc_range(func.getOps())) {

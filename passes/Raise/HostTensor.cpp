@@ -1,13 +1,17 @@
 //===-- HostTensor.cpp - Concrete tensors of the evaluator --------------------------------------------------------===//
 #include "passes/Raise/HostTensor.h"
 
-#include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "mlir/IR/Builders.h"
+#include "llvm/Support/MathExtras.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
 
 using namespace mlir;
 using namespace sparse::raise;
 
-int64_t HostTensor::size() const { return computeProduct(shape); }
+int64_t HostTensor::size() const { return elementCount(shape); }
 
 HostTensor HostTensor::ofShape(ArrayRef<int64_t> shape, Type elementType) {
   return {SmallVector<int64_t>(shape), elementType, nullptr, nullptr};
@@ -62,8 +66,7 @@ bool HostTensor::sameAs(const HostTensor &other) const {
     return false;
   // A NaN equals itself here: the question is whether two evaluations agree.
   for (int64_t i = 0, e = size(); i < e; ++i)
-    if (floats ? !(at(i) == other.at(i) || (at(i) != at(i) && other.at(i) != other.at(i)))
-               : intAt(i) != other.intAt(i))
+    if (floats ? !(at(i) == other.at(i) || (at(i) != at(i) && other.at(i) != other.at(i))) : intAt(i) != other.intAt(i))
       return false;
   return true;
 }
@@ -79,6 +82,24 @@ DenseElementsAttr HostTensor::toAttribute() const {
       values.push_back(builder.getIntegerAttr(elementType, intAt(i)));
   }
   return DenseElementsAttr::get(type, values);
+}
+
+int64_t sparse::raise::elementCount(ArrayRef<int64_t> shape) {
+  int64_t count = 1;
+  bool overflows = false;
+  for (int64_t extent : shape) {
+    if (extent == 0)
+      return 0;
+    overflows |= llvm::MulOverflow(count, extent, count);
+  }
+  return overflows || count < 0 ? std::numeric_limits<int64_t>::max() : count;
+}
+
+int64_t sparse::raise::toInteger(double value) {
+  constexpr double kLimit = 9223372036854774784.0; // the largest double below 2^63
+  if (std::isnan(value))
+    return 0;
+  return static_cast<int64_t>(std::clamp(value, -kLimit, kLimit));
 }
 
 double sparse::raise::roundTo(Type type, double value) {
@@ -112,10 +133,9 @@ int64_t sparse::raise::broadcastOffset(ArrayRef<int64_t> from, ArrayRef<int64_t>
   return offset;
 }
 
-void sparse::raise::forEachIndex(ArrayRef<int64_t> shape,
-                                 llvm::function_ref<void(ArrayRef<int64_t>, int64_t)> body) {
+void sparse::raise::forEachIndex(ArrayRef<int64_t> shape, llvm::function_ref<void(ArrayRef<int64_t>, int64_t)> body) {
   SmallVector<int64_t> index(shape.size(), 0);
-  for (int64_t position = 0, size = computeProduct(shape); position < size; ++position) {
+  for (int64_t position = 0, size = elementCount(shape); position < size; ++position) {
     body(index, position);
     for (int64_t axis = static_cast<int64_t>(shape.size()) - 1; axis >= 0 && ++index[axis] == shape[axis]; --axis)
       index[axis] = 0;

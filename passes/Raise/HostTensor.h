@@ -1,4 +1,4 @@
-//===-- HostTensor.h - Concrete tensors of the evaluator -------------------------------------------------*- C++ -*-===//
+//===-- HostTensor.h - Concrete tensors of the evaluator ------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_HOSTTENSOR_H
 #define SPARSE_PASSES_RAISE_HOSTTENSOR_H
 
@@ -17,6 +17,9 @@ namespace sparse::raise {
 /// More elements than this are never computed: nothing that recognition looks at is larger.
 constexpr int64_t kMaxElements = int64_t(1) << 20;
 
+/// `value` as an integer, the nearest one that there is.
+int64_t toInteger(double value);
+
 /// A tensor with a concrete shape and, when they are known and few, its elements. Floating-point elements are held as
 /// doubles already rounded to `elementType`, all others as int64.
 struct HostTensor {
@@ -31,7 +34,7 @@ struct HostTensor {
   bool hasData() const { return floats || ints; }
   /// Element `i` in row-major order. The tensor has data.
   double at(int64_t i) const { return floats ? (*floats)[i] : static_cast<double>((*ints)[i]); }
-  int64_t intAt(int64_t i) const { return ints ? (*ints)[i] : static_cast<int64_t>((*floats)[i]); }
+  int64_t intAt(int64_t i) const { return ints ? (*ints)[i] : toInteger((*floats)[i]); }
 
   static HostTensor ofShape(llvm::ArrayRef<int64_t> shape, mlir::Type elementType);
   static HostTensor ofInts(llvm::ArrayRef<int64_t> shape, mlir::Type elementType, std::vector<int64_t> values);
@@ -45,6 +48,12 @@ struct HostTensor {
   /// The tensor as a constant. It has data.
   mlir::DenseElementsAttr toAttribute() const;
 };
+
+/// Product of extents; the largest int64 when it is larger.
+int64_t elementCount(llvm::ArrayRef<int64_t> shape);
+
+/// An axis counted from the front.
+inline int64_t fromFront(int64_t axis, int64_t rank) { return axis < 0 ? axis + rank : axis; }
 
 /// `value` rounded to nearest even in `type`.
 double roundTo(mlir::Type type, double value);

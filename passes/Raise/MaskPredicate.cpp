@@ -42,8 +42,7 @@ public:
       HostTensor term4 = *tensor;
       term4.shape = padded;
       heads = std::max(heads, padded[1]);
-      if ((padded[0] != 1 && padded[0] != assignment.batch) ||
-          (padded[2] != 1 && padded[2] != assignment.sequence) ||
+      if ((padded[0] != 1 && padded[0] != assignment.batch) || (padded[2] != 1 && padded[2] != assignment.sequence) ||
           (padded[3] != 1 && padded[3] != assignment.total())) {
         problem = llvm::formatv("has shape [{0}] with {1} queries and {2} keys",
                                 llvm::make_range(tensor->shape.begin(), tensor->shape.end()), assignment.sequence,

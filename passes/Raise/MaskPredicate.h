@@ -1,4 +1,4 @@
-//===-- MaskPredicate.h - Masks as predicates ------------------------------------------------------------*- C++ -*-===//
+//===-- MaskPredicate.h - Masks as predicates -----------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_MASKPREDICATE_H
 #define SPARSE_PASSES_RAISE_MASKPREDICATE_H
 

@@ -6,6 +6,7 @@
 #include "mlir/Dialect/Utils/IndexingUtils.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
 
 #include <limits>
 
@@ -26,8 +27,7 @@ std::optional<SmallVector<int64_t>> intsOf(const HostTensor *tensor) {
   return values;
 }
 
-/// An axis attribute counted from the front.
-int64_t axisOf(int64_t axis, int64_t rank) { return axis < 0 ? axis + rank : axis; }
+bool isNegative(int64_t value) { return value < 0; }
 
 /// Axes counted from the front. Nothing when one is outside [-rank, rank).
 std::optional<SmallVector<int64_t>> normalized(SmallVector<int64_t> axes, int64_t rank) {
@@ -57,14 +57,16 @@ MaybeMovement reshape(onnx::ReshapeOp op, Operands operands) {
         return std::nullopt;
       extent = data.shape[axis];
     }
+    if (extent < -1)
+      return std::nullopt;
     if (extent == -1)
       inferred = axis;
-    else
-      known *= extent;
+    else if (llvm::MulOverflow(known, extent, known))
+      return std::nullopt;
   }
   if (inferred >= 0)
     (*wanted)[inferred] = known == 0 ? 0 : data.size() / known;
-  if (computeProduct(*wanted) != data.size())
+  if (elementCount(*wanted) != data.size())
     return std::nullopt;
   return viewAs(*wanted);
 }
@@ -101,7 +103,7 @@ MaybeMovement squeeze(Operands operands) {
   for (auto [axis, extent] : llvm::enumerate(from))
     if (operands[1] ? !llvm::is_contained(drop, static_cast<int64_t>(axis)) : extent != 1)
       shape.push_back(extent);
-  if (computeProduct(shape) != operands[0]->size())
+  if (elementCount(shape) != operands[0]->size())
     return std::nullopt;
   return viewAs(shape);
 }
@@ -127,7 +129,7 @@ MaybeMovement unsqueeze(Operands operands) {
 
 MaybeMovement expand(Operands operands) {
   auto wanted = intsOf(operands[1]);
-  if (!wanted)
+  if (!wanted || llvm::any_of(*wanted, isNegative))
     return std::nullopt;
   SmallVector<int64_t> from(operands[0]->shape);
   auto shape = broadcastShape(from, *wanted);
@@ -141,8 +143,12 @@ MaybeMovement tile(Operands operands) {
   SmallVector<int64_t> from(operands[0]->shape), shape;
   if (!repeats || repeats->size() != from.size())
     return std::nullopt;
-  for (auto [extent, count] : llvm::zip(from, *repeats))
-    shape.push_back(extent * count);
+  for (auto [extent, count] : llvm::zip(from, *repeats)) {
+    int64_t product;
+    if (count < 0 || llvm::MulOverflow(extent, count, product))
+      return std::nullopt;
+    shape.push_back(product);
+  }
   return Movement{shape, [from](ArrayRef<int64_t> index) {
                     int64_t offset = 0;
                     for (auto [extent, i] : llvm::zip(from, index))
@@ -175,12 +181,14 @@ MaybeMovement slice(Operands operands) {
   if (ends->size() != starts->size() || axes.size() != starts->size() || steps.size() != starts->size())
     return std::nullopt;
   SmallVector<int64_t> shape(from), first(from.size(), 0), step(from.size(), 1);
-  for (auto [axis, start, end, stride] : llvm::zip(axes, *starts, *ends, steps)) {
+  for (auto &&[axis, start, end, stride] : llvm::zip(axes, *starts, *ends, steps)) {
     int64_t extent = from[axis];
     if (stride == 0)
       return std::nullopt;
+    // A step past the end is any step past the end.
+    stride = std::clamp(stride, -extent - 1, extent + 1);
     int64_t low = stride > 0 ? 0 : -1, high = stride > 0 ? extent : extent - 1;
-    int64_t begin = std::clamp(start < 0 ? start + extent : start, stride > 0 ? low : 0, high);
+    int64_t begin = std::clamp<int64_t>(start < 0 ? start + extent : start, 0, std::max<int64_t>(high, 0));
     int64_t stop = std::clamp(end < 0 ? std::max(end, -extent - 1) + extent : end, low, stride > 0 ? high : extent);
     int64_t count = stride > 0 ? (stop - begin + stride - 1) / stride : (begin - stop - stride - 1) / -stride;
     shape[axis] = std::max<int64_t>(count, 0);
@@ -197,7 +205,7 @@ MaybeMovement slice(Operands operands) {
 
 MaybeMovement split(onnx::SplitOp op, unsigned part, Operands operands) {
   SmallVector<int64_t> from(operands[0]->shape), sizes;
-  int64_t axis = axisOf(op.getAxis(), from.size());
+  int64_t axis = fromFront(op.getAxis(), from.size());
   if (axis < 0 || axis >= static_cast<int64_t>(from.size()))
     return std::nullopt;
   if (operands[1]) {
@@ -205,6 +213,8 @@ MaybeMovement split(onnx::SplitOp op, unsigned part, Operands operands) {
     if (!given)
       return std::nullopt;
     sizes = *given;
+    if (llvm::any_of(sizes, isNegative))
+      return std::nullopt;
   } else {
     int64_t parts = op.getNumResults(), chunk = (from[axis] + parts - 1) / parts;
     for (int64_t i = 0; i < parts; ++i)
@@ -224,7 +234,7 @@ MaybeMovement split(onnx::SplitOp op, unsigned part, Operands operands) {
 
 MaybeMovement gather(onnx::GatherOp op, Operands operands) {
   SmallVector<int64_t> from(operands[0]->shape), shape;
-  int64_t axis = axisOf(op.getAxis(), from.size());
+  int64_t axis = fromFront(op.getAxis(), from.size());
   if (axis < 0 || axis >= static_cast<int64_t>(from.size()))
     return std::nullopt;
   HostTensor indices = *operands[1];
@@ -239,8 +249,7 @@ MaybeMovement gather(onnx::GatherOp op, Operands operands) {
   SmallVector<int64_t> strides = computeSuffixProduct(from), indexStrides = computeSuffixProduct(indices.shape);
   return Movement{shape, [=](ArrayRef<int64_t> index) {
                     int64_t offset = linearize(index.take_front(axis), ArrayRef(strides).take_front(axis));
-                    int64_t picked =
-                        indices.intAt(linearize(index.slice(axis, indexStrides.size()), indexStrides));
+                    int64_t picked = indices.intAt(linearize(index.slice(axis, indexStrides.size()), indexStrides));
                     offset += (picked < 0 ? picked + from[axis] : picked) * strides[axis];
                     size_t rest = axis + indexStrides.size();
                     return offset + linearize(index.drop_front(rest), ArrayRef(strides).drop_front(axis + 1));
@@ -250,7 +259,9 @@ MaybeMovement gather(onnx::GatherOp op, Operands operands) {
 MaybeMovement gatherElements(onnx::GatherElementsOp op, Operands operands) {
   SmallVector<int64_t> from(operands[0]->shape);
   HostTensor indices = *operands[1];
-  int64_t axis = axisOf(op.getAxis(), from.size());
+  int64_t axis = fromFront(op.getAxis(), from.size());
+  if (axis < 0 || axis >= operands[0]->rank())
+    return std::nullopt;
   if (!indices.hasData() || indices.rank() != operands[0]->rank())
     return Movement{indices.shape, nullptr};
   SmallVector<int64_t> strides = computeSuffixProduct(from), indexStrides = computeSuffixProduct(indices.shape);
@@ -289,10 +300,10 @@ MaybeMovement gatherND(onnx::GatherNDOp op, Operands operands) {
 
 MaybeMovement flatten(onnx::FlattenOp op, Operands operands) {
   ArrayRef<int64_t> from = operands[0]->shape;
-  int64_t axis = axisOf(op.getAxis(), from.size());
+  int64_t axis = fromFront(op.getAxis(), from.size());
   if (axis < 0 || axis > static_cast<int64_t>(from.size()))
     return std::nullopt;
-  return viewAs({computeProduct(from.take_front(axis)), computeProduct(from.drop_front(axis))});
+  return viewAs({elementCount(from.take_front(axis)), elementCount(from.drop_front(axis))});
 }
 } // namespace
 

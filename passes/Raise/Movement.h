@@ -1,4 +1,4 @@
-//===-- Movement.h - Operators that only move elements ---------------------------------------------------*- C++ -*-===//
+//===-- Movement.h - Operators that only move elements --------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_MOVEMENT_H
 #define SPARSE_PASSES_RAISE_MOVEMENT_H
 

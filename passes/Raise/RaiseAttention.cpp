@@ -65,50 +65,68 @@ private:
   FailureOr<Canonical> complete(AttentionParts parts) {
     Operation *op = parts.op;
     auto refuse = [&](const Twine &reason) -> FailureOr<Canonical> {
-      return op->emitError("attention '") << nodeName(op) << "': " << reason;
+      return op->emitError("this attention can't be raised: ") << reason;
     };
-    std::string reason;
-    auto visibility = classifyMask(evaluation, parts.mask, reason);
-    if (!visibility)
-      return refuse("the mask " + reason);
-
-    Canonical result{parts, {}, {}, {}, Order::BLHD, Order::BLHD, {}, {}, {}, {}, 0, parts.scale, *visibility};
+    Canonical result{parts, {}, {}, {}, Order::BLHD, Order::BLHD, {}, {}, {}, {}, 0, parts.scale, {}};
     auto query = findSource(evaluation, parts.query, parts.queryOrder, parts.heads, parts.headDim);
     if (!query)
       return refuse("the queries are not heads of " + Twine(parts.headDim));
     result.query = *query;
     result.scale *= query->scale;
 
+    std::string reason;
     auto attention = dyn_cast<onnx::AttentionOp>(op);
-    if (attention && parts.mask.hasPast) {
-      if (!isa<BlockArgument>(attention.getPastKey()) || !isa<BlockArgument>(attention.getPastValue()))
-        return refuse("the past key and value must be inputs of the model");
-      auto key = findSource(evaluation, parts.key, parts.keyOrder, parts.keyHeads, parts.headDim);
-      auto value = findSource(evaluation, parts.value, parts.valueOrder, parts.keyHeads, parts.valueDim);
-      if (!key || !value)
-        return refuse("the keys and values are not heads of constant width");
-      // A factor is part of what the cache keeps.
-      result.key = key->scale == 1.0 ? key->value : parts.key;
-      result.keyOrder = key->scale == 1.0 ? key->order : parts.keyOrder;
-      result.value = value->scale == 1.0 ? value->value : parts.value;
-      result.valueOrder = value->scale == 1.0 ? value->order : parts.valueOrder;
-      result.pastKey = attention.getPastKey();
-      result.pastValue = attention.getPastValue();
-      result.presentKey = attention.getPresentKey();
-      result.presentValue = attention.getPresentValue();
-      result.kvHeads = parts.keyHeads;
-      return result;
-    }
+    bool found = attention && parts.mask.hasPast ? usePast(attention, result, reason) : findCaches(result, reason);
+    if (!found)
+      return refuse(reason);
+    auto visibility = classifyMask(evaluation, parts.mask, reason);
+    if (!visibility)
+      return refuse("the mask " + reason);
+    result.visibility = *visibility;
+    return result;
+  }
+
+  /// The cache that an Attention takes and returns itself.
+  bool usePast(onnx::AttentionOp attention, Canonical &result, std::string &reason) {
+    const AttentionParts &parts = result.parts;
+    reason = "the past key and value must be inputs of the model";
+    if (!isa<BlockArgument>(attention.getPastKey()) || !isa<BlockArgument>(attention.getPastValue()))
+      return false;
+    reason = "the keys and values are not heads of constant width";
+    auto key = findSource(evaluation, parts.key, parts.keyOrder, parts.keyHeads, parts.headDim);
+    auto value = findSource(evaluation, parts.value, parts.valueOrder, parts.keyHeads, parts.valueDim);
+    if (!key || !value)
+      return false;
+    // A factor is part of what the cache keeps.
+    result.key = key->scale == 1.0 ? key->value : parts.key;
+    result.keyOrder = key->scale == 1.0 ? key->order : parts.keyOrder;
+    result.value = value->scale == 1.0 ? value->value : parts.value;
+    result.valueOrder = value->scale == 1.0 ? value->order : parts.valueOrder;
+    result.pastKey = attention.getPastKey();
+    result.pastValue = attention.getPastValue();
+    result.presentKey = attention.getPresentKey();
+    result.presentValue = attention.getPresentValue();
+    result.kvHeads = parts.keyHeads;
+    return true;
+  }
+
+  /// The cache that stands before the operator, as Concats.
+  bool findCaches(Canonical &result, std::string &reason) {
+    const AttentionParts &parts = result.parts;
     auto key = findCache(evaluation, parts.key, parts.keyOrder, parts.keyHeads, parts.headDim, reason);
-    if (!key)
-      return refuse("the keys " + reason);
+    if (!key) {
+      reason = "the keys " + reason;
+      return false;
+    }
     auto value = findCache(evaluation, parts.value, parts.valueOrder, parts.keyHeads, parts.valueDim, reason);
-    if (!value)
-      return refuse("the values " + reason);
-    if (key->heads != value->heads)
-      return refuse("keys have " + Twine(key->heads) + " heads, values " + Twine(value->heads));
-    if (value->scale != 1.0)
-      return refuse("the values are scaled after the cache");
+    if (!value) {
+      reason = "the values " + reason;
+      return false;
+    }
+    if (key->heads != value->heads || value->scale != 1.0) {
+      reason = "keys and values differ in their number of heads, or the values are scaled after the cache";
+      return false;
+    }
     result.scale *= key->scale;
     result.key = key->fresh;
     result.keyOrder = key->freshOrder;
@@ -119,7 +137,7 @@ private:
     result.presentKey = key->present;
     result.presentValue = value->present;
     result.kvHeads = key->heads;
-    return result;
+    return true;
   }
 
   /// `value`, ordered by `order`, as [batch, sequence, heads * dim].
@@ -150,9 +168,8 @@ private:
       set("softcap", builder.getF32FloatAttr(c.parts.softcap));
     if (c.visibility.leftWindow >= 0)
       set("left_window_size", builder.getI64IntegerAttr(c.visibility.leftWindow));
-    auto attention =
-        onnx::AttentionOp::create(builder, loc, {type, type, type, builder.getNoneType()},
-                                  {query, key, value, none, c.pastKey, c.pastValue, none}, attrs);
+    auto attention = onnx::AttentionOp::create(builder, loc, {type, type, type, builder.getNoneType()},
+                                               {query, key, value, none, c.pastKey, c.pastValue, none}, attrs);
     Value result = attention.getY();
     if (c.parts.queryOrder == Order::BHLD)
       result = splitHeads(builder, loc, result, c.parts.heads, c.parts.valueDim);

@@ -15,8 +15,10 @@ void sparse::buildRaisePipeline(mlir::OpPassManager &manager, const RaiseOptions
   // The views around the new ops meet the exporter's and cancel.
   manager.addPass(createOnnxFoldConstantsPass());
   manager.addPass(mlir::createCSEPass());
-  manager.addPass(createOnnxCanonicalInterfacePass());
+  // What is not raised is reported before the signature is: a missing attention explains a superfluous cache.
+  manager.addPass(createOnnxInferTypesPass());
   manager.addPass(createOnnxCheckRaisedPass());
+  manager.addPass(createOnnxCanonicalInterfacePass());
   manager.addPass(createOnnxAttachSitesPass());
 }
 

@@ -156,8 +156,8 @@ private:
     if (isa<TensorType>(op.getBias().getType()))
       sum = onnx::AddOp::create(builder, op.getLoc(), type, sum, op.getBias());
     Value scale = asWeight(builder, symbols, evaluation, op.getGamma(), "norm.scale");
-    op.getOutput().replaceAllUsesWith(build(builder, op, type, sum, scale ? scale : op.getGamma(),
-                                            op.getEpsilon().convertToFloat(), -1));
+    op.getOutput().replaceAllUsesWith(
+        build(builder, op, type, sum, scale ? scale : op.getGamma(), op.getEpsilon().convertToFloat(), -1));
     if (isa<TensorType>(op.getSum().getType()))
       op.getSum().replaceAllUsesWith(sum);
   }

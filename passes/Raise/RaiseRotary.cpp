@@ -163,10 +163,10 @@ private:
       rotated = rotary.getRotaryEmbeddingDim();
     else if (rotated == heads.dim)
       rotated = 0;
-    Value raised = onnx::RotaryEmbeddingOp::create(
-        builder, loc, UnrankedTensorType::get(getElementTypeOrSelf(x)), x, tables.cos, tables.sin, positions,
-        builder.getI64IntegerAttr(interleaved), builder.getI64IntegerAttr(heads.count),
-        builder.getI64IntegerAttr(rotated));
+    Value raised =
+        onnx::RotaryEmbeddingOp::create(builder, loc, UnrankedTensorType::get(getElementTypeOrSelf(x)), x, tables.cos,
+                                        tables.sin, positions, builder.getI64IntegerAttr(interleaved),
+                                        builder.getI64IntegerAttr(heads.count), builder.getI64IntegerAttr(rotated));
     if (!is3D && heads.layout == Layout::BHSD)
       raised = splitHeads(builder, loc, raised, heads.count, heads.dim);
     else if (!is3D)

@@ -4,7 +4,7 @@
 #include "passes/Raise/Evaluation.h"
 
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace sparse;
@@ -26,6 +26,15 @@ void sparse::raise::cleanUp(func::FuncOp func) {
         op.erase();
   func.setType(FunctionType::get(func->getContext(), func.getArgumentTypes(),
                                  func.getBody().front().getTerminator()->getOperandTypes()));
+}
+
+void sparse::raise::setRankedTypes(func::FuncOp func) {
+  Evaluation evaluation(func);
+  for (Operation &op : func.getOps())
+    for (Value result : op.getResults())
+      if (RankedTensorType type = evaluation.typeOf(result))
+        result.setType(type);
+  cleanUp(func);
 }
 
 void sparse::raise::eraseDeadWeights(ModuleOp module) {
@@ -51,7 +60,7 @@ std::string sparse::raise::nodeName(Operation *op) {
       name = named.getName().str();
     return WalkResult::advance();
   });
-  return name.empty() ? "unnamed" : name;
+  return name;
 }
 
 Value sparse::raise::makeConstant(OpBuilder &builder, Location loc, ArrayRef<int64_t> values) {
@@ -101,14 +110,25 @@ Value sparse::raise::makeDerived(OpBuilder &builder, Location loc, SymbolTable &
   return onnx::WeightOp::create(builder, loc, type, FlatSymbolRefAttr::get(insertWeight(symbols, derived)));
 }
 
+/// `name` with everything replaced that would need quotes in MLIR text.
+static std::string symbolFrom(StringRef name) {
+  std::string symbol;
+  for (char c : name)
+    symbol += llvm::isAlnum(c) || c == '.' || c == '_' || c == '$' ? c : '_';
+  return symbol.empty() || llvm::isDigit(symbol[0]) || symbol[0] == '.' ? "" : symbol;
+}
+
 Value sparse::raise::asWeight(OpBuilder &builder, SymbolTable &symbols, const Evaluation &evaluation, Value value,
-                              StringRef name) {
+                              StringRef fallback) {
   if (onnx::weightSymbolOf(value))
     return value;
   const HostTensor *data = evaluation.constant(value);
   if (!data || data->rank() != 1)
     return {};
   DenseElementsAttr elements = data->toAttribute();
+  std::string name = value.getDefiningOp() ? symbolFrom(nodeName(value.getDefiningOp())) : "";
+  if (name.empty())
+    name = fallback.str();
   OpBuilder atTop(builder.getContext());
   auto initializer = onnx::InitializerOp::create(
       atTop, value.getLoc(), builder.getStringAttr(name), TypeAttr::get(elements.getType()), /*file=*/StringAttr(),

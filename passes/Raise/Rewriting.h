@@ -1,4 +1,4 @@
-//===-- Rewriting.h - Small tools of the raise passes ----------------------------------------------------*- C++ -*-===//
+//===-- Rewriting.h - Small tools of the raise passes ---------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_REWRITING_H
 #define SPARSE_PASSES_RAISE_REWRITING_H
 
@@ -18,15 +18,16 @@ llvm::SmallVector<mlir::func::FuncOp> functionsOf(mlir::ModuleOp module);
 /// Erases every operator without uses, of any kind (ONNX operators have no effects), and gives the function the types
 /// that it now returns.
 void cleanUp(mlir::func::FuncOp func);
+/// Gives every value the ranked type that its evaluations agree on.
+void setRankedTypes(mlir::func::FuncOp func);
 /// Erases weights that nothing reads.
 void eraseDeadWeights(mlir::ModuleOp module);
 
-/// Name of the node an op came from, for messages.
+/// Name of the node an op came from; empty when it has none.
 std::string nodeName(mlir::Operation *op);
 
 mlir::Value makeConstant(mlir::OpBuilder &builder, mlir::Location loc, llvm::ArrayRef<int64_t> values);
-mlir::Value makeReshape(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value,
-                        llvm::ArrayRef<int64_t> shape);
+mlir::Value makeReshape(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value, llvm::ArrayRef<int64_t> shape);
 mlir::Value makeTranspose(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value,
                           llvm::ArrayRef<int64_t> perm);
 
@@ -45,9 +46,10 @@ mlir::Value makeRecipe(mlir::OpBuilder &builder, mlir::Location loc, mlir::Symbo
 /// Transpose, Reshape, Slice, Split and Cast of weights become recipes.
 void foldWeightMovements(mlir::func::FuncOp func, mlir::SymbolTable &symbols);
 
-/// `value` as a weight symbol: itself when it is one, an inline initializer when it is a constant vector, else null.
+/// `value` as a weight symbol: itself when it is one, an inline initializer when it is a constant vector (named
+/// after the constant, else `fallback`); null for anything else.
 mlir::Value asWeight(mlir::OpBuilder &builder, mlir::SymbolTable &symbols, const Evaluation &evaluation,
-                     mlir::Value value, llvm::StringRef name);
+                     mlir::Value value, llvm::StringRef fallback);
 
 /// The argument position_ids; added at the end when the function has none.
 mlir::Value getPositionIds(mlir::func::FuncOp func);

@@ -99,7 +99,7 @@ static onnx::CosOp cosineBehind(Value value) {
 
 FailureOr<RotaryTables::Frequencies> RotaryTables::frequencies(const Rotation &rotation) {
   auto refuse = [&](const Twine &reason) -> FailureOr<Frequencies> {
-    return rotation.op->emitError("rotary embedding '") << nodeName(rotation.op) << "' " << reason;
+    return rotation.op->emitError("this rotary embedding ") << reason;
   };
   unsigned run = promptRun(evaluation);
   onnx::CosOp cosine = cosineBehind(rotation.cos);
@@ -121,9 +121,9 @@ FailureOr<RotaryTables::Frequencies> RotaryTables::frequencies(const Rotation &r
   std::vector<double> numbers(angles->size());
   for (size_t i = 0; i < numbers.size(); ++i)
     numbers[i] = static_cast<double>(i);
-  auto arrived = evaluation.substitute(
-      rotation.cos, cosine.getResult(),
-      HostTensor::ofFloats(angles->shape, angles->elementType, std::move(numbers)), run);
+  auto arrived =
+      evaluation.substitute(rotation.cos, cosine.getResult(),
+                            HostTensor::ofFloats(angles->shape, angles->elementType, std::move(numbers)), run);
   if (!arrived)
     return refuse("takes cosines that are computed from more than an angle");
   for (int64_t i = 0; i < rotation.half; ++i) {
@@ -144,8 +144,8 @@ LogicalResult RotaryTables::check(const Rotation &rotation, const Frequencies &f
     if (a.padded && !given)
       continue;
     if (!cosines || !cosines->hasData() || !sines || !sines->hasData())
-      return rotation.op->emitError("rotary embedding '")
-             << nodeName(rotation.op) << "' takes cosines and sines that are not computed from positions alone";
+      return rotation.op->emitError("this rotary embedding takes cosines and sines that are not computed from "
+                                    "positions alone");
     for (int64_t row = 0; row < a.batch; ++row)
       for (int64_t query = 0; query < a.sequence; ++query)
         for (int64_t i = 0; i < columns; ++i) {
@@ -161,9 +161,9 @@ LogicalResult RotaryTables::check(const Rotation &rotation, const Frequencies &f
           // A graph may count positions itself although it takes position_ids.
           if (isAngle(a.position(row, query)) || isAngle(a.past + query))
             continue;
-          return rotation.op->emitError("rotary embedding '")
-                 << nodeName(rotation.op) << "' follows no fixed table: at position " << a.position(row, query)
-                 << " with " << a.past << " past tokens, pair " << i % rotation.half << " is turned by another angle than "
+          return rotation.op->emitError("this rotary embedding follows no fixed table: at position ")
+                 << a.position(row, query) << " with " << a.past << " past tokens, pair " << i % rotation.half
+                 << " is turned by another angle than "
                  << "position times " << frequencies.inverse[i % rotation.half]
                  << "; scalings that depend on the length are not supported";
         }

@@ -1,4 +1,4 @@
-//===-- RotaryTables.h - Cosine and sine tables of rotary embeddings -------------------------------------*- C++ -*-===//
+//===-- RotaryTables.h - Cosine and sine tables of rotary embeddings ------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_ROTARYTABLES_H
 #define SPARSE_PASSES_RAISE_ROTARYTABLES_H
 
@@ -7,8 +7,8 @@
 
 namespace sparse::raise {
 
-/// The cosines and sines that a rotation multiplies with, as the graph has them. Element (b, s, i) of either stands at the
-/// broadcast of `index(b, s, i)`.
+/// The cosines and sines that a rotation multiplies with, as the graph has them. Element (b, s, i) of either stands at
+/// the broadcast of `index(b, s, i)`.
 struct Rotation {
   mlir::Operation *op; // for messages
   mlir::Value cos, sin;

@@ -30,8 +30,8 @@ HostTensor sparse::raise::readInitializer(Operation *symbol, bool evenIfLarge) {
     return unknown;
   if (initializer.getValue())
     return HostTensor::ofAttribute(*initializer.getValue());
-  auto buffer = llvm::MemoryBuffer::getFileSlice(*initializer.getFile(), *initializer.getLength(),
-                                                 *initializer.getOffset());
+  auto buffer =
+      llvm::MemoryBuffer::getFileSlice(*initializer.getFile(), *initializer.getLength(), *initializer.getOffset());
   if (!buffer)
     return unknown;
   StringRef bytes = (*buffer)->getBuffer();

@@ -1,4 +1,4 @@
-//===-- WeightData.h - Elements of small weights ---------------------------------------------------------*- C++ -*-===//
+//===-- WeightData.h - Elements of small weights --------------------------------------------------------*- C++ -*-===//
 #ifndef SPARSE_PASSES_RAISE_WEIGHTDATA_H
 #define SPARSE_PASSES_RAISE_WEIGHTDATA_H
 

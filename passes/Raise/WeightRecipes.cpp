@@ -70,15 +70,36 @@ SmallVector<Attribute> stepsOf(const Evaluation &evaluation, Operation *op, unsi
         for (Value operand : op->getOperands())
           operands.push_back(evaluation.get(operand, 0));
         auto movement = movementOf(op, index, operands);
-        return movement && to->size() > 0 ? contiguousPart(context, *movement, from.getShape()) : SmallVector<Attribute>();
+        return movement && to->size() > 0 ? contiguousPart(context, *movement, from.getShape())
+                                          : SmallVector<Attribute>();
       })
       .Default([](Operation *) { return SmallVector<Attribute>(); });
 }
 } // namespace
 
+/// Weights joined along an axis.
+static void foldConcat(onnx::ConcatOp op, const Evaluation &evaluation, SymbolTable &symbols) {
+  const HostTensor *whole = evaluation.get(op.getResult(), 0);
+  SmallVector<Attribute> sources;
+  for (Value input : op.getInputs())
+    sources.push_back(onnx::weightSymbolOf(input));
+  if (!whole || llvm::is_contained(sources, Attribute()))
+    return;
+  int64_t axis = op.getAxis();
+  OpBuilder builder(op);
+  auto step = onnx::ConcatStepAttr::get(op.getContext(), axis < 0 ? axis + whole->rank() : axis);
+  auto type = RankedTensorType::get(whole->shape, getElementTypeOrSelf(op.getResult()));
+  std::string name = (cast<FlatSymbolRefAttr>(sources.front()).getValue() + ".joined").str();
+  op.getResult().replaceAllUsesWith(makeDerived(builder, op.getLoc(), symbols, name, sources, Attribute(step), type));
+}
+
 void sparse::raise::foldWeightMovements(func::FuncOp func, SymbolTable &symbols) {
   Evaluation evaluation(func);
   for (Operation &op : llvm::make_early_inc_range(func.getOps())) {
+    if (auto concat = dyn_cast<onnx::ConcatOp>(op)) {
+      foldConcat(concat, evaluation, symbols);
+      continue;
+    }
     if (op.getNumOperands() == 0 || !onnx::weightSymbolOf(op.getOperand(0)))
       continue;
     OpBuilder builder(&op);

@@ -93,7 +93,8 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
 
   // Values between kernels, with the steps they live from and to.
   struct Launch {
-    Kernel kernel;
+    Kernel kernel; // no symbol: a GEMM of the library
+
     SmallVector<Value> values; // SSA values whose buffers are the arguments
     Location loc;
   };
@@ -113,7 +114,7 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
     SmallVector<MemRefType> types;
     Launch launch{{}, {}, op.getLoc()};
     for (Value input : kernel.getInputs()) {
-      Buffer &buffer = buffers[input];
+      Buffer buffer = buffers.lookup(input);
       types.push_back(buffer.type);
       launch.values.push_back(input);
       if (buffer.arenaValue >= 0)
@@ -121,9 +122,8 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
     }
     for (auto [result, tie] : llvm::zip(kernel.getResults(), kernel.getTies())) {
       if (tie >= 0) {
-        // A copy: inserting into the map moves what a reference into it names.
-        Buffer tied = buffers.lookup(kernel.getInputs()[tie]);
-        buffers[result] = tied;
+        Buffer same = buffers.lookup(kernel.getInputs()[tie]); // a copy: inserting may move the map
+        buffers[result] = same;
         continue;
       }
       if (!buffers.contains(result)) {
@@ -133,10 +133,13 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
       }
       launch.values.push_back(result);
     }
-    FailureOr<Kernel> formed = kernelFor(kernel, types);
-    if (failed(formed))
-      return failure();
-    launch.kernel = *formed;
+    auto config = kernel->getAttrOfType<sparsity::LoweringConfigAttr>("lowering_config");
+    if (!config || config.getStrategy() != sparsity::Strategy::Library) {
+      FailureOr<Kernel> formed = kernelFor(kernel, types);
+      if (failed(formed))
+        return failure();
+      launch.kernel = *formed;
+    }
     launches.push_back(launch);
   }
 
@@ -154,7 +157,10 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
       Buffer &buffer = buffers[value];
       args.push_back(buffer.arenaValue >= 0 ? arenaOps[buffer.arenaValue] : buffer.planned);
     }
-    plan::LaunchOp::create(b, launch.loc, launch.kernel.symbol, b.getI64IntegerAttr(launch.kernel.grid), args);
+    if (launch.kernel.symbol)
+      plan::LaunchOp::create(b, launch.loc, launch.kernel.symbol, b.getI64IntegerAttr(launch.kernel.grid), args);
+    else
+      plan::GemmOp::create(b, launch.loc, args[0], args[1], args[2], UnitAttr());
   }
   func.erase();
   return success();

@@ -27,20 +27,35 @@ public:
     getOperation().walk([&](plan::KernelOp kernel) {
       if (kernel->hasAttr("lowering_config"))
         return;
-      auto strategy = reference ? sparsity::Strategy::Reference : sparsity::Strategy::Vector;
+      auto strategy = reference           ? sparsity::Strategy::Reference
+                      : useLibrary(kernel) ? sparsity::Strategy::Library
+                                           : sparsity::Strategy::Vector;
       kernel->setAttr("lowering_config",
                       sparsity::LoweringConfigAttr::get(&getContext(), strategy, b.getDenseI64ArrayAttr(tiles(kernel))));
     });
   }
 
 private:
-  /// Rows of a task. Linear layers: up to 8 share a read of the weights, accumulators stay in registers. Attention
+  /// Linear layers over the rows of a prompt, alone in their kernel and packed the way the library reads weights. Only
+  /// prefill: its chunk has one fixed shape, so the library's order of additions is fixed too.
+  bool useLibrary(plan::KernelOp kernel) {
+    auto func = kernel->getParentOfType<func::FuncOp>();
+    auto kind = func->getAttrOfType<StringAttr>("plan.kind");
+    auto linear = dyn_cast<sparsity::LinearOp>(kernel.getBlock()->front());
+    if (!kind || kind.getValue() != "prefill" || !linear || kernel.getBlock()->getOperations().size() != 2)
+      return false;
+    auto rows = cast<RankedTensorType>(linear.getX().getType());
+    auto weight = cast<RankedTensorType>(linear.getWeight().getType());
+    return rows.getDimSize(0) >= 16 && weight.getDimSize(2) == 64 && weight.getDimSize(1) % 16 == 0;
+  }
+
+  /// Rows of a task. Linear layers: up to 4 share a read of the weights, their accumulators stay in registers. Attention
   /// (prefill): 8 query positions share a page.
   SmallVector<int64_t> tiles(plan::KernelOp kernel) {
     for (Type type : kernel->getResultTypes())
       if (auto tensor = dyn_cast<RankedTensorType>(type))
         if (tensor.getRank() == 2)
-          return {dividingTile(tensor.getDimSize(0), 8)};
+          return {dividingTile(tensor.getDimSize(0), isa<sparsity::LinearOp>(kernel.getBlock()->front()) ? 4 : 8)};
     // The mass of a prefill: rows from its query.
     for (Type type : kernel->getOperandTypes())
       if (auto tensor = dyn_cast<RankedTensorType>(type))

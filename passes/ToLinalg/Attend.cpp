@@ -165,8 +165,10 @@ static Value pageCount(QueryTile &t, Value row, Value selecting, Value count) {
   Value pages = e.ceilDiv(extent, t.page());
   if (t.state.layout.getSlotted())
     return pages;
-  Value last = e.toIndex(e.extract(t.positions, e.add(row, e.index(t.rows - 1))));
-  return e.min(pages, e.add(e.div(last, t.page()), e.index(1)));
+  Value last = e.i32(0); // newest position of the tile; padding rows may hold anything
+  for (int64_t r = 0; r < t.rows; ++r)
+    last = arith::MaxSIOp::create(e.b, e.loc, last, e.extract(t.positions, e.add(row, e.index(r))));
+  return e.min(pages, e.add(e.div(e.toIndex(last), t.page()), e.index(1)));
 }
 
 static Value pageAt(QueryTile &t, Value row, Value selecting, Value indices, Value i) {
@@ -177,6 +179,78 @@ static Value pageAt(QueryTile &t, Value row, Value selecting, Value indices, Val
 static int64_t tileRows(KernelContext &k, bool prefill, int64_t rows) {
   int64_t tile = prefill && !k.tiles.empty() ? k.tiles[0] : 1;
   return rows % tile == 0 ? tile : 1;
+}
+
+/// Folds pages [first, last) of the list into { largest score [n], sum of weights [n], weighted values [n, dv] }.
+static SmallVector<Value> foldPages(QueryTile &t, Value row, Value indices, Value first, Value last) {
+  Emitter &e = t.e;
+  Type f32 = e.b.getF32Type();
+  int64_t n = t.queries(), width = t.state.layout.getValueDim();
+  SmallVector<Value> init{e.filled({n}, e.f32(kHidden)), e.filled({n}, e.f32(0)),
+                          e.filled({n, width}, e.f32(0))};
+  return e.loop(first, last, init, [&](Value i, ValueRange carried) {
+    Value logical = pageAt(t, row, t.head, indices, i);
+    Value physical = t.physicalPage(logical);
+    Value scores = t.scores(logical, physical, {});
+    AffineMap all = e.map(2, {0, 1}), byRow = e.map(2, {0});
+    // The carried tensors are only written by the last op on each, so that they stay in place.
+    Value pageTop = e.generic(scores, e.filled({n}, e.f32(kHidden)), {all, byRow},
+                              {Iter::parallel, Iter::reduction},
+                              [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                return arith::MaximumFOp::create(b, loc, a[1], a[0]);
+                              });
+    AffineMap rowOnly = e.map(1, {0});
+    Value top = e.generic({carried[0], pageTop}, e.empty({n}, f32), {rowOnly, rowOnly, rowOnly},
+                          {Iter::parallel}, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                            return arith::MaximumFOp::create(b, loc, a[0], a[1]);
+                          });
+    Value correction = e.generic({carried[0], top}, e.empty({n}, f32), {rowOnly, rowOnly, rowOnly},
+                                 {Iter::parallel}, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                   return math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, a[0], a[1]));
+                                 });
+    Value p = weights(e, scores, top);
+    Value pageSum = e.generic(p, e.filled({n}, e.f32(0)), {all, byRow}, {Iter::parallel, Iter::reduction},
+                              [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                return arith::AddFOp::create(b, loc, a[1], a[0]);
+                              });
+    Value sum = e.generic({correction, pageSum}, carried[1], {rowOnly, rowOnly, rowOnly}, {Iter::parallel},
+                          [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                            return arith::AddFOp::create(b, loc, arith::MulFOp::create(b, loc, a[2], a[0]), a[1]);
+                          });
+    Value scaledOut = e.generic(correction, carried[2], {byRow, all}, {Iter::parallel, Iter::parallel},
+                                [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                  return arith::MulFOp::create(b, loc, a[1], a[0]);
+                                });
+    Value out = e.generic({p, t.valueTile(physical)}, scaledOut,
+                          {e.map(3, {0, 1}), e.map(3, {1, 2}), e.map(3, {0, 2})},
+                          {Iter::parallel, Iter::reduction, Iter::parallel},
+                          [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                            Value product = arith::MulFOp::create(b, loc, a[0], Emitter(b, loc).toF32(a[1]));
+                            return arith::AddFOp::create(b, loc, a[2], product);
+                          });
+    Value newTop = e.generic(pageTop, carried[0], {rowOnly, rowOnly}, {Iter::parallel},
+                             [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                               return arith::MaximumFOp::create(b, loc, a[1], a[0]);
+                             });
+    return SmallVector<Value>{newTop, sum, out};
+  });
+}
+
+/// The attention of a fold: weighted values over the sum of weights, and the log of the sum.
+static std::pair<Value, Value> finish(Emitter &e, ArrayRef<Value> folded) {
+  Type f32 = e.b.getF32Type();
+  ArrayRef<int64_t> shape = tensorType(folded[2]).getShape();
+  AffineMap row = e.map(1, {0});
+  Value normal = e.generic({folded[2], folded[1]}, e.empty(shape, f32),
+                           {e.map(2, {0, 1}), e.map(2, {0}), e.map(2, {0, 1})}, {Iter::parallel, Iter::parallel},
+                           [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                             return arith::DivFOp::create(b, loc, a[0], a[1]);
+                           });
+  Value lse = e.generic({folded[0], folded[1]}, e.empty(shape[0], f32), {row, row, row}, {Iter::parallel},
+                        [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                          return arith::AddFOp::create(b, loc, a[0], math::LogOp::create(b, loc, a[1]));
+                        });
+  return {normal, lse};
 }
 
 void sparse::lowering::lowerAttend(Emitter &e, KernelContext &k, sparsity::AttendOp op) {
@@ -198,66 +272,8 @@ void sparse::lowering::lowerAttend(Emitter &e, KernelContext &k, sparsity::Atten
                     e.div(ivs[1], selecting / layout.getKvHeads()),
                     e.toIndex(e.extract(sequences, row)), {}, {}};
         t.load(row);
-        int64_t n = t.queries();
-        SmallVector<Value> init{e.filled({n}, e.f32(kHidden)), e.filled({n}, e.f32(0)),
-                                e.filled({n, width}, e.f32(0))};
         Value pages = pageCount(t, row, ivs[1], count);
-        SmallVector<Value> folded = e.loop(e.index(0), pages, init, [&](Value i, ValueRange carried) {
-          Value physical, logical = pageAt(t, row, ivs[1], indices, i);
-          physical = t.physicalPage(logical);
-          Value scores = t.scores(logical, physical, {});
-          AffineMap all = e.map(2, {0, 1}), byRow = e.map(2, {0});
-          // The carried tensors are only written by the last op on each, so that they stay in place.
-          Value pageTop = e.generic(scores, e.filled({n}, e.f32(kHidden)), {all, byRow},
-                                    {Iter::parallel, Iter::reduction},
-                                    [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                      return arith::MaximumFOp::create(b, loc, a[1], a[0]);
-                                    });
-          AffineMap rowOnly = e.map(1, {0});
-          Value top = e.generic({carried[0], pageTop}, e.empty({n}, f32), {rowOnly, rowOnly, rowOnly},
-                                {Iter::parallel}, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                  return arith::MaximumFOp::create(b, loc, a[0], a[1]);
-                                });
-          Value correction = e.generic({carried[0], top}, e.empty({n}, f32), {rowOnly, rowOnly, rowOnly},
-                                       {Iter::parallel}, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                         return math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, a[0], a[1]));
-                                       });
-          Value p = weights(e, scores, top);
-          Value pageSum = e.generic(p, e.filled({n}, e.f32(0)), {all, byRow}, {Iter::parallel, Iter::reduction},
-                                    [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                      return arith::AddFOp::create(b, loc, a[1], a[0]);
-                                    });
-          Value sum = e.generic({correction, pageSum}, carried[1], {rowOnly, rowOnly, rowOnly}, {Iter::parallel},
-                                [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                  return arith::AddFOp::create(b, loc, arith::MulFOp::create(b, loc, a[2], a[0]), a[1]);
-                                });
-          Value scaledOut = e.generic(correction, carried[2], {byRow, all}, {Iter::parallel, Iter::parallel},
-                                      [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                        return arith::MulFOp::create(b, loc, a[1], a[0]);
-                                      });
-          Value out = e.generic({p, t.valueTile(physical)}, scaledOut,
-                                {e.map(3, {0, 1}), e.map(3, {1, 2}), e.map(3, {0, 2})},
-                                {Iter::parallel, Iter::reduction, Iter::parallel},
-                                [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                  Value product = arith::MulFOp::create(b, loc, a[0], Emitter(b, loc).toF32(a[1]));
-                                  return arith::AddFOp::create(b, loc, a[2], product);
-                                });
-          Value newTop = e.generic(pageTop, carried[0], {rowOnly, rowOnly}, {Iter::parallel},
-                                   [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                     return arith::MaximumFOp::create(b, loc, a[1], a[0]);
-                                   });
-          return SmallVector<Value>{newTop, sum, out};
-        });
-        Value normal = e.generic({folded[2], folded[1]}, e.empty({n, width}, f32),
-                                 {e.map(2, {0, 1}), e.map(2, {0}), e.map(2, {0, 1})}, {Iter::parallel, Iter::parallel},
-                                 [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                   return arith::DivFOp::create(b, loc, a[0], a[1]);
-                                 });
-        Value lse = e.generic({folded[0], folded[1]}, e.empty({n}, f32),
-                              {e.map(1, {0}), e.map(1, {0}), e.map(1, {0})}, {Iter::parallel},
-                              [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                return arith::AddFOp::create(b, loc, a[0], math::LogOp::create(b, loc, a[1]));
-                              });
+        auto [normal, lse] = finish(e, foldPages(t, row, indices, e.index(0), pages));
         int64_t g = t.groups;
         Value cube = tensor::ExpandShapeOp::create(e.b, e.loc, RankedTensorType::get({rows, g, width}, f32), normal,
                                                    ArrayRef<ReassociationIndices>{{0, 1}, {2}});
@@ -267,6 +283,99 @@ void sparse::lowering::lowerAttend(Emitter &e, KernelContext &k, sparsity::Atten
                                                    ArrayRef<ReassociationIndices>{{0, 1}});
         return {{flat, {row, e.mul(ivs[1], e.index(g * width))}, {rows, g * width}},
                 {lse2, {row, e.mul(ivs[1], e.index(g))}, {rows, g}}};
+      });
+  k.set(op.getOut(), results[0]);
+  k.set(op.getLse(), results[1]);
+}
+
+void sparse::lowering::lowerAttendPart(Emitter &e, KernelContext &k, sparsity::AttendPartOp op) {
+  LayerState state = k.layer(op.getState());
+  Value query = k[op.getQuery()], positions = k[op.getPositions()], sequences = k[op.getSequences()];
+  Value indices = op.getIndices() ? k[op.getIndices()] : Value(), count = op.getCount() ? k[op.getCount()] : Value();
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(op.getTop().getType()).getShape(); // [T, Hs, S, G]
+  int64_t selecting = shape[1], groups = shape[3], width = state.layout.getValueDim(), segment = op.getSegment();
+  Type f32 = e.b.getF32Type();
+
+  SmallVector<Value> outputs{e.empty({shape[0], selecting, shape[2], groups * width}, f32), e.empty(shape, f32),
+                             e.empty(shape, f32)};
+  SmallVector<Value> results = e.parallel(
+      {shape[2], shape[0], selecting}, outputs, [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
+        Value row = ivs[1], head = ivs[2];
+        QueryTile t{e, state, 1, selecting * groups, groups, op.getScale().convertToDouble(),
+                    op.getSoftcap().convertToDouble(), int64_t(op.getWindow()), query, positions, head,
+                    e.div(head, selecting / state.layout.getKvHeads()), e.toIndex(e.extract(sequences, row)), {}, {}};
+        t.load(row);
+        Value first = e.mul(ivs[0], e.index(segment));
+        Value last = e.min(pageCount(t, row, head, count), e.add(first, e.index(segment)));
+        SmallVector<Value> folded = foldPages(t, row, indices, first, last);
+        Value flat = tensor::CollapseShapeOp::create(e.b, e.loc, RankedTensorType::get({groups * width}, f32),
+                                                     folded[2], ArrayRef<ReassociationIndices>{{0, 1}});
+        SmallVector<OpFoldResult> at{row, head, ivs[0], e.b.getIndexAttr(0)};
+        return {{flat, at, {1, 1, 1, groups * width}},
+                {folded[0], at, {1, 1, 1, groups}},
+                {folded[1], at, {1, 1, 1, groups}}};
+      });
+  k.set(op.getOut(), results[0]);
+  k.set(op.getTop(), results[1]);
+  k.set(op.getSum(), results[2]);
+}
+
+void sparse::lowering::lowerCombine(Emitter &e, KernelContext &k, sparsity::CombineOp op) {
+  LayerState state = k.layer(op.getState());
+  Value parts = k[op.getParts()], tops = k[op.getTops()], sums = k[op.getSums()];
+  Value positions = k[op.getPositions()], sequences = k[op.getSequences()];
+  Value count = op.getCount() ? k[op.getCount()] : Value();
+  ArrayRef<int64_t> shape = tensorType(tops).getShape(); // [T, Hs, S, G]
+  int64_t rows = shape[0], selecting = shape[1], groups = shape[3], width = state.layout.getValueDim();
+  Type f32 = e.b.getF32Type();
+
+  SmallVector<Value> outputs{e.empty({rows, selecting * groups * width}, f32), e.empty({rows, selecting * groups}, f32)};
+  SmallVector<Value> results = e.parallel(
+      {rows, selecting}, outputs, [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
+        Value row = ivs[0], head = ivs[1];
+        QueryTile t{e, state, 1, selecting * groups, groups, 1, 0, -1, {}, positions, head,
+                    e.div(head, selecting / state.layout.getKvHeads()), e.toIndex(e.extract(sequences, row)), {}, {}};
+        Value segments = e.ceilDiv(pageCount(t, row, head, count), op.getSegment());
+        SmallVector<Value> init{e.filled({groups}, e.f32(kHidden)), e.filled({groups}, e.f32(0)),
+                                e.filled({groups, width}, e.f32(0))};
+        AffineMap one = e.map(1, {0}), all = e.map(2, {0, 1}), byRow = e.map(2, {0});
+        auto exp = [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+          return math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, a[0], a[1]));
+        };
+        auto max = [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+          return arith::MaximumFOp::create(b, loc, a[0], a[1]);
+        };
+        SmallVector<Value> folded = e.loop(e.index(0), segments, init, [&](Value s, ValueRange carried) {
+          SmallVector<OpFoldResult> at{row, head, s, e.b.getIndexAttr(0)};
+          Value top = e.slice(tops, at, {1, 1, 1, groups}, {groups});
+          Value sum = e.slice(sums, at, {1, 1, 1, groups}, {groups});
+          Value flat = e.slice(parts, at, {1, 1, 1, groups * width}, {groups * width});
+          Value part = tensor::ExpandShapeOp::create(e.b, e.loc, RankedTensorType::get({groups, width}, f32), flat,
+                                                     ArrayRef<ReassociationIndices>{{0, 1}});
+          Value newTop = e.generic({carried[0], top}, e.empty({groups}, f32), {one, one, one}, {Iter::parallel}, max);
+          Value before = e.generic({carried[0], newTop}, e.empty({groups}, f32), {one, one, one}, {Iter::parallel}, exp);
+          Value now = e.generic({top, newTop}, e.empty({groups}, f32), {one, one, one}, {Iter::parallel}, exp);
+          Value newSum = e.generic({before, sum, now}, carried[1], {one, one, one, one}, {Iter::parallel},
+                                   [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                     Value kept = arith::MulFOp::create(b, loc, a[3], a[0]);
+                                     Value added = arith::MulFOp::create(b, loc, a[1], a[2]);
+                                     return arith::AddFOp::create(b, loc, kept, added);
+                                   });
+          Value newOut = e.generic({before, part, now}, carried[2], {byRow, all, byRow, all},
+                                   {Iter::parallel, Iter::parallel},
+                                   [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                     Value kept = arith::MulFOp::create(b, loc, a[3], a[0]);
+                                     Value added = arith::MulFOp::create(b, loc, a[1], a[2]);
+                                     return arith::AddFOp::create(b, loc, kept, added);
+                                   });
+          Value topInPlace = e.generic(top, carried[0], {one, one}, {Iter::parallel}, max);
+          return SmallVector<Value>{topInPlace, newSum, newOut};
+        });
+        auto [normal, lse] = finish(e, folded);
+        Value out = tensor::CollapseShapeOp::create(e.b, e.loc, RankedTensorType::get({groups * width}, f32), normal,
+                                                    ArrayRef<ReassociationIndices>{{0, 1}});
+        return {{out, {row, e.mul(head, e.index(groups * width))}, {1, groups * width}},
+                {lse, {row, e.mul(head, e.index(groups))}, {1, groups}}};
       });
   k.set(op.getOut(), results[0]);
   k.set(op.getLse(), results[1]);

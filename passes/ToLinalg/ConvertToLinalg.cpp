@@ -176,7 +176,11 @@ LogicalResult ConvertToLinalg::convert(plan::KernelOp kernel, DenseMap<Value, Sm
 LogicalResult ConvertToLinalg::lowerBody(plan::KernelOp kernel, Emitter &e, KernelContext &k) {
   SmallVector<Operation *> ops;
   for (Operation &op : kernel.getBlock()->without_terminator())
-    if (!isa<onnx::ConstantOp>(op))
+    if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op))
+      k.set(slice, tensor::ExtractSliceOp::create(e.b, e.loc, slice.getType(), k[slice.getSource()],
+                                                  slice.getMixedOffsets(), slice.getMixedSizes(),
+                                                  slice.getMixedStrides()));
+    else if (!isa<onnx::ConstantOp>(op))
       ops.push_back(&op);
   Operation *first = ops.front();
   if (auto linear = dyn_cast<sparsity::LinearOp>(first))
@@ -187,6 +191,8 @@ LogicalResult ConvertToLinalg::lowerBody(plan::KernelOp kernel, Emitter &e, Kern
           .Case([&](onnx::RMSNormalizationOp op) { return lowerNorm(e, k, op), true; })
           .Case([&](onnx::RotaryEmbeddingOp op) { return lowerRope(e, k, op), true; })
           .Case([&](sparsity::AttendOp op) { return lowerAttend(e, k, op), true; })
+          .Case([&](sparsity::AttendPartOp op) { return lowerAttendPart(e, k, op), true; })
+          .Case([&](sparsity::CombineOp op) { return lowerCombine(e, k, op), true; })
           .Case([&](sparsity::MassOp op) { return lowerMass(e, k, op), true; })
           .Case([&](sparsity::ScoreOp op) { return lowerScore(e, k, op), true; })
           .Case([&](sparsity::SelectOp op) { return lowerSelect(e, k, op), true; })

@@ -48,6 +48,8 @@ LogicalResult lowerLinear(Emitter &e, KernelContext &k, sparsity::LinearOp linea
 
 // Kernels that read the cache: Attend.cpp, Select.cpp.
 void lowerAttend(Emitter &e, KernelContext &k, sparsity::AttendOp op);
+void lowerAttendPart(Emitter &e, KernelContext &k, sparsity::AttendPartOp op);
+void lowerCombine(Emitter &e, KernelContext &k, sparsity::CombineOp op);
 void lowerMass(Emitter &e, KernelContext &k, sparsity::MassOp op);
 void lowerScore(Emitter &e, KernelContext &k, sparsity::ScoreOp op);
 void lowerSelect(Emitter &e, KernelContext &k, sparsity::SelectOp op);

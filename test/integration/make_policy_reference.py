@@ -82,7 +82,7 @@ def main() -> None:
     try:
         ids = token_rows.read_rows(arguments, config.vocab)
         text = arguments.policy.read_text() if arguments.policy else "version: 1"
-        policies = parse_policies(text, config.layers)
+        policies = parse_policies(text, config.layers, config.kv_heads)
     except ValueError as error:
         parser.error(str(error))
     model = next(iter(sorted(arguments.directory.glob("model.*.onnx"))))

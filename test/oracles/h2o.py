@@ -15,8 +15,8 @@ Array = np.ndarray
 class H2O:
     """`heavy` slots by mass and `recent` by position. `recent ≥ 1`, so that no token is evicted by its own step."""
 
-    heavy: int
-    recent: int
+    heavy: int = 512
+    recent: int = 512
 
     def __post_init__(self) -> None:
         if self.heavy < 0 or self.recent < 1:

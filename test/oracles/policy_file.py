@@ -1,10 +1,16 @@
 """Reads a policy file, the same that the compiler takes, into the oracles' policies.
 
     version: 1
-    rules:                      # later rules win
-      - layers: 1-              # all | 3 | 2- | 0-4
+    rules:                      # later rules win, per layer and key
+      - layers: 1-              # all | 3 | 2- | 0-4 | '1,4-6' | [0, 2-]
         attention: {page_topk: {page: 16, budget: 64}}
         kv: {h2o: {heavy: 32, recent: 32, heads: [0]}}
+      - layers: 2
+        heads: 0-1              # of each kv method of the rule
+        kv: {streaming: {}}
+      - {layers: 3, attention: {dense: {}}}
+
+What has no oracle is refused. The compiler refuses more: it also knows what one layer can't do at once.
 """
 
 from typing import Any
@@ -19,47 +25,80 @@ from .streaming import Streaming
 KV = {"streaming": Streaming, "h2o": H2O}
 
 
-def parse_policies(text: str, layers: int) -> list[LayerPolicy]:
+def parse_policies(text: str, layers: int, kv_heads: int) -> list[LayerPolicy]:
     """One policy a layer; a layer that no rule names is dense."""
     content = yaml.safe_load(text) or {}
+    _only(content, {"version", "rules"})
     if content.get("version") != 1:
         raise ValueError("version: 1 expected")
     attention: list[PageTopK | None] = [None] * layers
-    kv: list[dict[str, Any]] = [{}] * layers
-    for rule in content.get("rules", []):
-        for layer in _range(rule.get("layers", "all"), layers):
+    kv: list[dict[int, KVPolicy]] = [{}] * layers
+    for rule in content.get("rules") or []:
+        _only(rule, {"layers", "heads", "attention", "kv"})
+        if "heads" in rule and ("attention" in rule or "kv" not in rule):
+            raise ValueError("heads restricts kv alone")
+        for layer in parse_range(rule.get("layers", "all"), layers):
             if "attention" in rule:
                 attention[layer] = _page_topk(rule["attention"])
             if "kv" in rule:
-                kv[layer] = rule["kv"]
-    return [_layer(one, methods) for one, methods in zip(attention, kv, strict=True)]
+                kv[layer] = _kv(rule["kv"], rule.get("heads", []), kv_heads)
+    return [_layer(one, by_head, kv_heads) for one, by_head in zip(attention, kv, strict=True)]
 
 
-def _range(value: str | int, count: int) -> range:
-    if value == "all":
-        return range(count)
-    first, dash, last = str(value).partition("-")
-    stop = int(last) + 1 if last else count if dash else int(first) + 1
-    return range(int(first), min(stop, count))
+def parse_range(value: str | int | list, count: int) -> list[int]:
+    """Ascending indices below `count`."""
+    if isinstance(value, list):
+        return sorted({index for part in value for index in parse_range(part, count)})
+    if isinstance(value, str) and "," in value:
+        return parse_range(value.split(","), count)
+    first, dash, last = str(value).strip().partition("-")
+    if first == "all" and not dash:
+        return list(range(count))
+    stop = int(last) + 1 if last else max(count, int(first) + 1) if dash else int(first) + 1
+    if not int(first) < stop <= count:
+        raise ValueError(f"{value} is no range within 0-{count - 1}")
+    return list(range(int(first), stop))
 
 
-def _page_topk(methods: dict[str, Any]) -> PageTopK:
+def _only(mapping: dict[str, Any], keys: set[str]) -> None:
+    if unknown := mapping.keys() - keys:
+        raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
+
+
+def _page_topk(methods: dict[str, Any]) -> PageTopK | None:
     (name, parameters), *more = methods.items()
-    if name != "page_topk" or more:
+    if name not in ("page_topk", "dense") or more:
         raise ValueError(f"attention: page_topk expected, got {', '.join(methods)}")
-    return PageTopK(**(parameters or {}))
+    if name == "dense":
+        return None
+    policy = PageTopK(**(parameters or {}))
+    if policy.budget < policy.page:
+        raise ValueError("a budget of less than a page")
+    return policy
 
 
-def _layer(attention: PageTopK | None, methods: dict[str, Any]) -> LayerPolicy:
-    everywhere: KVPolicy | None = None
+def _kv(methods: dict[str, Any], heads: Any, kv_heads: int) -> dict[int, KVPolicy]:
     by_head: dict[int, KVPolicy] = {}
+    if "dense" in methods:
+        if len(methods) > 1 or heads != []:
+            raise ValueError("dense stands alone")
+        return by_head
     for name, parameters in methods.items():
         parameters = dict(parameters or {})
-        heads = parameters.pop("heads", [])
-        if parameters.pop("prefill", "dense") != "dense":
+        if heads != [] and "heads" in parameters:
+            raise ValueError("heads stands twice")
+        if parameters.get("prefill", "dense") != "dense":
             raise ValueError("only prefill: dense has an oracle")
-        policy = KV[name](**parameters)
-        if not heads:
-            everywhere = policy
-        by_head |= dict.fromkeys(heads, policy)
-    return LayerPolicy(attention, everywhere, by_head)
+        # No heads are all heads.
+        own = parse_range(parameters.pop("heads", heads), kv_heads) or range(kv_heads)
+        parameters.pop("prefill", None)
+        if by_head.keys() & set(own):
+            raise ValueError("two methods evict from one KV head")
+        by_head |= dict.fromkeys(own, KV[name](**parameters))
+    return by_head
+
+
+def _layer(attention: PageTopK | None, by_head: dict[int, KVPolicy], kv_heads: int) -> LayerPolicy:
+    if len(by_head) == kv_heads and len(set(by_head.values())) == 1:
+        return LayerPolicy(attention, by_head[0])
+    return LayerPolicy(attention, kv_by_head=by_head)

@@ -13,7 +13,7 @@ Array = np.ndarray
 @dataclass(frozen=True)
 class Streaming:
     sinks: int = 4
-    window: int = 508
+    window: int = 512
 
     def __post_init__(self) -> None:
         if self.sinks < 0 or self.window < 1:

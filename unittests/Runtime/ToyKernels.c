@@ -31,7 +31,16 @@ static struct state bind(void *const *args) {
   return s;
 }
 
-int64_t sparse_kernel_abi(void) { return 1; }
+/* The build makes three objects of this file: the model, one whose logits are
+   larger by TOY_BIAS, and one with another ABI. */
+#ifndef TOY_BIAS
+#define TOY_BIAS 0
+#endif
+#ifndef TOY_ABI
+#define TOY_ABI 1
+#endif
+
+int64_t sparse_kernel_abi(void) { return TOY_ABI; }
 
 static int32_t page_of(const struct params *p, const struct state *s,
                        int64_t seq, int64_t head, int64_t slot) {
@@ -160,7 +169,7 @@ void head_of(void *const *args, int64_t row) {
   const float *hidden = (const float *)args[1] + row * p->hidden;
   float *logits = (float *)args[2] + row * p->vocab;
   for (int64_t v = 0; v < p->vocab; ++v) {
-    logits[v] = 0;
+    logits[v] = TOY_BIAS;
     for (int64_t j = 0; j < p->hidden; ++j)
       logits[v] += hidden[j] * (float)((j + v) % 5 - 2);
   }

@@ -68,6 +68,42 @@ std::string toy::sealManifest(Json manifest) {
   return text;
 }
 
+static void collect(const Json &json, Path &at, std::vector<Path> &out) {
+  auto visit = [&](const std::string &key, const Json &value) {
+    at.push_back(key);
+    out.push_back(at);
+    collect(value, at, out);
+    at.pop_back();
+  };
+  if (json.is_object())
+    for (auto it = json.begin(); it != json.end(); ++it)
+      visit(it.key(), it.value());
+  if (json.is_array())
+    for (size_t i = 0; i < json.size(); ++i)
+      visit(std::to_string(i), json[i]);
+}
+
+std::vector<Path> toy::allPaths(const Json &json) {
+  std::vector<Path> out;
+  Path at;
+  collect(json, at, out);
+  return out;
+}
+
+Json &toy::valueAt(Json &json, const Path &path) {
+  Json *value = &json;
+  for (const std::string &key : path)
+    value = value->is_array() ? &(*value)[std::stoul(key)] : &(*value)[key];
+  return *value;
+}
+
+std::string toy::str(const Path &path) {
+  std::string text;
+  for (const std::string &key : path)
+    text += "/" + key;
+  return text;
+}
+
 void toy::Artifact::write(const std::string &directory) {
   for (const auto &plan : plans)
     files["plans/" + plan.first + ".json"] = plan.second.dump();

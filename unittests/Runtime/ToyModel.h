@@ -67,6 +67,16 @@ struct Artifact {
 
 Artifact makeArtifact(const Config &config);
 
+/// The way to a value: member names and indices.
+using Path = std::vector<std::string>;
+
+/// The ways to all values of `json`, itself excepted.
+std::vector<Path> allPaths(const Json &json);
+
+/// The value at the end of a way.
+Json &valueAt(Json &json, const Path &path);
+std::string str(const Path &path);
+
 /// The manifest's text with its digest.
 std::string sealManifest(Json manifest);
 

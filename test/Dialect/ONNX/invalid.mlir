@@ -9,16 +9,16 @@ func.func @f(%x: tensor<2x4xf32>) {
 // -----
 
 func.func @f(%x: tensor<1x2x4xf32>, %n: none) {
-  // expected-error @+1 {{needs num_heads for a 3-D input}}
+  // expected-error @+1 {{needs num_heads for an input without a head dimension}}
   %0 = onnx.RotaryEmbedding %x, %x, %x, %n : (tensor<1x2x4xf32>, tensor<1x2x4xf32>, tensor<1x2x4xf32>, none) -> tensor<1x2x4xf32>
   return
 }
 
 // -----
 
-func.func @f(%x: tensor<2x4xf32>, %n: none) {
-  // expected-error @+1 {{takes a 3-D or 4-D input, not 2-D}}
-  %0 = onnx.RotaryEmbedding %x, %x, %x, %n : (tensor<2x4xf32>, tensor<2x4xf32>, tensor<2x4xf32>, none) -> tensor<2x4xf32>
+func.func @f(%x: tensor<4xf32>, %n: none) {
+  // expected-error @+1 {{takes an input of 2 to 4 dimensions, not 1}}
+  %0 = onnx.RotaryEmbedding %x, %x, %x, %n {num_heads = 1 : i64} : (tensor<4xf32>, tensor<4xf32>, tensor<4xf32>, none) -> tensor<4xf32>
   return
 }
 

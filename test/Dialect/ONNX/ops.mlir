@@ -11,8 +11,8 @@ onnx.initializer @inline : tensor<2xf32> value dense<[1.0, 2.0]> : tensor<2xf32>
 onnx.derived @t from [@w] steps [#onnx.transpose<[1, 0]>] : tensor<4x4xf32>
 // CHECK: onnx.derived @steps from [@w, @t] steps [#onnx.concat<axis = 0>, #onnx.slice<axis = 0, offset = 1, size = 2>, #onnx.reshape<[4, 2]>, #onnx.cast<bf16>, #onnx.pack<panel = 64>] : tensor<1x4x64xbf16>
 onnx.derived @steps from [@w, @t] steps [#onnx.concat<axis = 0>, #onnx.slice<axis = 0, offset = 1, size = 2>, #onnx.reshape<[4, 2]>, #onnx.cast<bf16>, #onnx.pack<panel = 64>] : tensor<1x4x64xbf16>
-// CHECK: onnx.derived @cos from [] steps [#onnx.rope_table<fn = cos, inv_freq = [1.000000e+00, 5.000000e-01], scale = 1.000000e+00 : f32>] : tensor<8x2xf32>
-onnx.derived @cos from [] steps [#onnx.rope_table<fn = cos, inv_freq = [1.0, 0.5], scale = 1.0 : f32>] : tensor<8x2xf32>
+// CHECK: onnx.derived @cos from [] steps [#onnx.rope_table<fn = cos, inv_freq = [1.00000000e+00, 3.16227764e-01], scale = 1.000000e+00 : f32>] : tensor<8x2xf32>
+onnx.derived @cos from [] steps [#onnx.rope_table<fn = cos, inv_freq = [1.0, 0.316227764], scale = 1.0 : f32>] : tensor<8x2xf32>
 
 // CHECK-LABEL: func.func @main
 func.func @main(%x: tensor<?x?x4xf32>, %i: tensor<?x?xi64>, %c: tensor<?x1x?x?xi1>, %u: tensor<*xf32>) {

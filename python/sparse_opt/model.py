@@ -1,0 +1,376 @@
+"""Models, contexts and sequences."""
+
+import ctypes
+import os
+from ctypes import POINTER, byref, c_char_p, c_float, c_int32, c_size_t
+from ctypes import c_uint32, c_uint64, c_void_p
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import _library as lib
+from ._errors import InvalidArgument
+from ._library import api, check
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. Temperature 0 is greedy. The same seed gives the
+    same tokens."""
+
+    temperature: float = 0.0
+    seed: int = 0
+
+    def choose(self, logits, index):
+        """A token id from `logits` (float32 [vocab]); `index` is the number of
+        the token in its text."""
+        logits = np.ascontiguousarray(logits, dtype=np.float32)
+        options = lib.SamplingOptions(temperature=self.temperature, seed=self.seed)
+        token = c_int32()
+        check(
+            api().sample(
+                _floats(logits), logits.size, byref(options), index, byref(token)
+            )
+        )
+        return token.value
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Memory of the cache; `dense_*` is what the same tokens would take if
+    every head kept every token."""
+
+    tokens: int
+    pages: int
+    dense_pages: int
+    kv_bytes: int
+    page_bytes: int
+    dense_bytes: int
+    peak_page_bytes: int
+
+
+def _floats(array):
+    return array.ctypes.data_as(POINTER(c_float))
+
+
+def _token_ids(ids):
+    array = np.asarray(ids)
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+        raise InvalidArgument("expected a list of token ids")
+    # A wider id must not wrap into the vocabulary.
+    if array.min() < -(2**31) or array.max() >= 2**31:
+        raise InvalidArgument("a token id does not fit in 32 bits")
+    return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def _usage(call, *arguments):
+    usage = lib.UsageStruct()
+    check(call(*arguments, byref(usage)))
+    names = [name for name, _ in lib.UsageStruct._fields_ if name != "struct_size"]
+    return Usage(**{name: getattr(usage, name) for name in names})
+
+
+def load(path, *, target=None, verify=True, log=None):
+    """Loads a compiled model (the directory `model.spx`).
+
+    `log(level, message)` receives messages; level 2 is a warning.
+    """
+    return Model(path, target=target, verify=verify, log=log)
+
+
+class Model:
+    """A loaded model. Immutable; any number of threads may use it."""
+
+    def __init__(self, path, *, target=None, verify=True, log=None):
+        self._handle = c_void_p()
+        self._tokenizer = None
+        options = lib.LoadOptions(
+            skip_verify=0 if verify else 1,
+            target=target.encode() if target else None,
+        )
+        if log is not None:
+            options.log = lib.LogFn(
+                lambda _, level, message: log(level, message.decode("utf-8", "replace"))
+            )
+        check(
+            api().model_load(
+                os.fsencode(os.fspath(path)), byref(options), byref(self._handle)
+            )
+        )
+        info = lib.ModelInfo()
+        check(api().model_info(self._handle, byref(info)))
+        for name, kind in lib.ModelInfo._fields_[1:]:
+            value = getattr(info, name)
+            setattr(self, name, value.decode() if kind is c_char_p else value)
+
+    def __del__(self):
+        if getattr(self, "_handle", None):
+            api().model_destroy(self._handle)
+            self._handle = None
+
+    @property
+    def tokenizer(self):
+        """The model's tokenizer (of the `tokenizers` package)."""
+        if self._tokenizer is None:
+            text, size = c_char_p(), c_size_t()
+            check(api().model_tokenizer(self._handle, byref(text), byref(size)))
+            try:
+                from tokenizers import Tokenizer
+            except ImportError as error:
+                raise ImportError(
+                    "text needs the tokenizers package: pip install tokenizers"
+                ) from error
+            self._tokenizer = Tokenizer.from_str(
+                ctypes.string_at(text, size.value).decode("utf-8")
+            )
+        return self._tokenizer
+
+    def context(self, **options):
+        """A `Context`: a cache, its buffers and its threads."""
+        return Context(self, **options)
+
+    def encode(self, text):
+        return self.tokenizer.encode(text).ids
+
+    def generate(
+        self,
+        prompt,
+        *,
+        max_new_tokens=128,
+        temperature=0.0,
+        seed=0,
+        stop_ids=(),
+        context=None,
+    ):
+        """Streams the continuation of `prompt`.
+
+        A text gives pieces of text, a list of ids gives ids. Stops after one
+        of `stop_ids` (default for text: the tokenizer's usual end tokens),
+        which is not part of the text. Leaving the loop early is fine.
+        """
+        if isinstance(prompt, str):
+            ids = self.encode(prompt)
+            stop = set(stop_ids) or self._end_ids()
+            stream = self.generate_ids(
+                ids,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                seed=seed,
+                stop_ids=stop,
+                context=context,
+            )
+            return self._to_text(stream, stop)
+        return self.generate_ids(
+            prompt,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            stop_ids=stop_ids,
+            context=context,
+        )
+
+    def generate_ids(
+        self,
+        ids,
+        *,
+        max_new_tokens=128,
+        temperature=0.0,
+        seed=0,
+        stop_ids=(),
+        context=None,
+    ):
+        """Streams token ids. The first of `stop_ids` is yielded and ends it."""
+        ids = _token_ids(ids)
+        sampling = Sampling(temperature, seed)
+        context = context or self.context(max_sequences=1)
+        with context.sequence() as sequence:
+            logits = sequence.prefill(ids)
+            for index in range(max_new_tokens):
+                token = sampling.choose(logits, index)
+                yield token
+                if token in stop_ids or index + 1 == max_new_tokens:
+                    return
+                logits = sequence.decode(token)
+
+    def _end_ids(self):
+        names = ("<|endoftext|>", "<|im_end|>", "</s>", "<|eot_id|>", "<eos>")
+        found = (self.tokenizer.token_to_id(name) for name in names)
+        return {token for token in found if token is not None}
+
+    def _to_text(self, stream, stop):
+        """Pieces of text as soon as they are whole characters.
+
+        Decoding token by token would lose the spaces that some tokenizers
+        attach to words and split characters of several bytes. The window since
+        the last piece is decoded with and without the new tokens instead.
+        """
+        decode = self.tokenizer.decode
+        ids, start, shown = [], 0, 0
+        for token in stream:
+            if token in stop:
+                break
+            ids.append(token)
+            before, after = decode(ids[start:shown]), decode(ids[start:])
+            if len(after) > len(before) and not after.endswith("\ufffd"):
+                yield after[len(before) :]
+                start, shown = shown, len(ids)
+        before, after = decode(ids[start:shown]), decode(ids[start:])
+        if len(after) > len(before):
+            yield after[len(before) :]
+
+
+class Context:
+    """A KV cache, its buffers and its threads. Calls are serialised by a lock
+    inside, except `cancel`."""
+
+    def __init__(
+        self, model, *, max_sequences=0, threads=0, kv_limit_bytes=0, check_counts=False
+    ):
+        self._handle = c_void_p()
+        self.model = model
+        options = lib.ContextOptions(
+            max_sequences=max_sequences,
+            threads=threads,
+            kv_limit_bytes=kv_limit_bytes,
+            check=1 if check_counts else 0,
+        )
+        check(
+            api().context_create(model._handle, byref(options), byref(self._handle))
+        )
+
+    def __del__(self):
+        if getattr(self, "_handle", None):
+            api().context_destroy(self._handle)
+            self._handle = None
+
+    @property
+    def threads(self):
+        threads = c_uint32()
+        check(api().context_threads(self._handle, byref(threads)))
+        return threads.value
+
+    def sequence(self):
+        """A new empty `Sequence`; use it in a `with` statement or close it."""
+        handle = c_uint64()
+        check(api().sequence_create(self._handle, byref(handle)))
+        return Sequence(self, handle.value)
+
+    def decode(self, sequences, tokens):
+        """Appends one token to each of different sequences; returns their
+        logits, float32 [n, vocab]."""
+        if len(sequences) != len(tokens):
+            raise InvalidArgument("expected one token per sequence")
+        tokens = _token_ids(tokens)
+        rows = (lib.DecodeRow * len(sequences))()
+        for row, sequence, token in zip(rows, sequences, tokens):
+            row.sequence, row.token = sequence._handle, int(token)
+        logits = np.empty((len(sequences), self.model.vocab), np.float32)
+        check(api().decode(self._handle, rows, len(sequences), _floats(logits)))
+        return logits
+
+    def logits(self, hidden):
+        """Final norm and head: float32 [n, hidden] to float32 [n, vocab]."""
+        hidden = np.ascontiguousarray(hidden, dtype=np.float32)
+        if hidden.ndim != 2 or hidden.shape[1] != self.model.hidden:
+            raise InvalidArgument(f"expected an array [n, {self.model.hidden}]")
+        logits = np.empty((hidden.shape[0], self.model.vocab), np.float32)
+        check(
+            api().logits(
+                self._handle, _floats(hidden), hidden.shape[0], _floats(logits)
+            )
+        )
+        return logits
+
+    def cancel(self):
+        """Makes the running or the next step raise `Cancelled`, once. Any
+        thread may call it."""
+        check(api().cancel(self._handle))
+
+    def usage(self):
+        return _usage(api().context_usage, self._handle)
+
+
+class Sequence:
+    """One sequence of a context. Closing it frees its pages."""
+
+    def __init__(self, context, handle):
+        self.context = context
+        self._handle = handle
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        self.close()
+
+    def close(self):
+        if self._handle and self.context._handle:
+            api().sequence_destroy(self.context._handle, self._handle)
+        self._handle = 0
+
+    def __len__(self):
+        length = c_uint64()
+        check(
+            api().sequence_length(self.context._handle, self._handle, byref(length))
+        )
+        return length.value
+
+    def prefill(self, ids, *, all_hidden=False):
+        """Appends a prompt; returns the logits after it, float32 [vocab], or
+        with `all_hidden` the rows before the final norm, float32 [n, hidden],
+        for `Context.logits`."""
+        ids = _token_ids(ids)
+        model = self.context.model
+        hidden = np.empty((ids.size, model.hidden), np.float32) if all_hidden else None
+        logits = None if all_hidden else np.empty(model.vocab, np.float32)
+        check(
+            api().prefill(
+                self.context._handle,
+                self._handle,
+                ids.ctypes.data_as(POINTER(c_int32)),
+                ids.size,
+                None if hidden is None else _floats(hidden),
+                None if logits is None else _floats(logits),
+            )
+        )
+        return hidden if all_hidden else logits
+
+    def decode(self, token):
+        """Appends one token; returns the logits after it, float32 [vocab]."""
+        return self.context.decode([self], [token])[0]
+
+    def fork(self):
+        """A new sequence with the same content."""
+        handle = c_uint64()
+        check(api().sequence_fork(self.context._handle, self._handle, byref(handle)))
+        return Sequence(self.context, handle.value)
+
+    def trim(self, length):
+        """Drops the tokens from `length` on; raises `FailedPrecondition` once
+        a head has evicted tokens."""
+        if length < 0:
+            raise InvalidArgument("a length is not negative")
+        check(api().sequence_trim(self.context._handle, self._handle, length))
+
+    def clear(self):
+        """Drops all tokens."""
+        check(api().sequence_clear(self.context._handle, self._handle))
+
+    def usage(self):
+        return _usage(api().sequence_usage, self.context._handle, self._handle)
+
+    def counters(self):
+        """Per layer a dictionary of named numbers: `slots`, `pages`,
+        `page_bytes` and what the model's kernels count."""
+        layers = []
+        for layer in range(self.context.model.layers):
+            count = c_size_t(0)
+            where = (self.context._handle, self._handle, layer)
+            check(api().sequence_counters(*where, None, byref(count)))
+            counters = (lib.Counter * count.value)()
+            check(api().sequence_counters(*where, counters, byref(count)))
+            layers.append({c.name.decode(): c.value for c in counters})
+        return layers

@@ -1,0 +1,202 @@
+"""The Python package against a toy model whose arithmetic is known."""
+
+import hashlib
+import json
+import threading
+
+import numpy as np
+import pytest
+
+import sparse_opt
+
+
+def toy_logits(tokens, dim=4, heads=2, layers=2, vocab=48):
+    """The dense toy model after `tokens`, see unittests/Runtime/ToyKernels.c."""
+    hidden = np.zeros(heads * dim, np.int64)
+    for layer in range(layers):
+        for head in range(heads):
+            for position, token in enumerate(tokens):
+                for d in range(dim):
+                    key = (token + d + layer) % 8
+                    value = (token * 7 + position * 3 + d + head) % 32
+                    hidden[head * dim + d] += key * value
+    j = np.arange(heads * dim)
+    table = (j[None, :] + np.arange(vocab)[:, None]) % 5 - 2
+    return (table @ hidden).astype(np.float32)
+
+
+def add_tokenizer(path):
+    """Gives the toy model a tokenizer of 48 words and seals it again."""
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {f"w{i}": i for i in range(47)}
+    words["</s>"] = 47
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel(words, unk_token="w0")
+    )
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    text = tokenizer.to_str()
+    (path / "tokenizer.json").write_text(text)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["sections"].append(
+        {
+            "path": "tokenizer.json",
+            "kind": "tokenizer",
+            "bytes": len(text.encode()),
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
+    )
+    manifest["digest"] = "0" * 64
+    text = json.dumps(manifest)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (path / "manifest.json").write_text(text.replace("0" * 64, digest, 1))
+
+
+def test_prefill_and_decode(toy):
+    model = sparse_opt.load(toy())
+    assert (model.layers, model.vocab, model.hidden) == (2, 48, 8)
+    context = model.context(threads=2, max_sequences=2, check_counts=True)
+    tokens = list(range(1, 20))
+    with context.sequence() as sequence:
+        np.testing.assert_array_equal(sequence.prefill(tokens), toy_logits(tokens))
+        tokens.append(7)
+        np.testing.assert_array_equal(sequence.decode(7), toy_logits(tokens))
+        assert len(sequence) == 20
+        with sequence.fork() as forked:
+            batch = context.decode([sequence, forked], [1, 2])
+        np.testing.assert_array_equal(batch[0], toy_logits(tokens + [1]))
+        np.testing.assert_array_equal(batch[1], toy_logits(tokens + [2]))
+        sequence.trim(5)
+        np.testing.assert_array_equal(
+            sequence.decode(3), toy_logits(tokens[:5] + [3])
+        )
+        sequence.clear()
+        assert len(sequence) == 0
+    assert context.usage().pages == 0
+
+
+def test_hidden_rows_give_the_logits(toy):
+    model = sparse_opt.load(toy())
+    context = model.context()
+    tokens = [5, 4, 3, 2, 1, 6, 7, 8, 9, 10]
+    with context.sequence() as sequence:
+        hidden = sequence.prefill(tokens, all_hidden=True)
+        logits = context.logits(hidden)
+    for i in range(len(tokens)):
+        np.testing.assert_array_equal(logits[i], toy_logits(tokens[: i + 1]))
+
+
+def test_generate_ids(toy):
+    model = sparse_opt.load(toy())
+    tokens = [1, 2, 3]
+    got = list(model.generate(tokens, max_new_tokens=6))
+    for token in got:
+        assert token == int(np.argmax(toy_logits(tokens)))
+        tokens.append(token)
+    assert len(got) == 6
+    assert list(model.generate([1, 2, 3], stop_ids={got[0]})) == got[:1]
+    a = list(model.generate([1, 2], temperature=1000, seed=3, max_new_tokens=20))
+    b = list(model.generate([1, 2], temperature=1000, seed=3, max_new_tokens=20))
+    c = list(model.generate([1, 2], temperature=1000, seed=4, max_new_tokens=20))
+    assert a == b != c
+
+
+def test_generate_streams_text(toy):
+    path = toy()
+    add_tokenizer(path)
+    model = sparse_opt.load(path)
+    ids = list(model.generate([1, 2, 3], max_new_tokens=5))
+    pieces = []
+    for piece in model.generate("w1 w2 w3", max_new_tokens=5):
+        pieces.append(piece)
+    assert "".join(pieces) == " ".join(f"w{i}" for i in ids)
+    assert len(pieces) == 5
+
+
+def test_text_without_tokenizer(toy):
+    model = sparse_opt.load(toy())
+    with pytest.raises(sparse_opt.NotFound):
+        list(model.generate("text"))
+
+
+def test_leaving_the_loop_frees_the_pages(toy):
+    model = sparse_opt.load(toy())
+    context = model.context(max_sequences=1)
+    for _ in range(3):
+        stream = model.generate([1, 2, 3], context=context)
+        next(stream)
+        stream.close()
+        assert context.usage().pages == 0
+
+
+def test_capped_heads_hold_less(toy):
+    model = sparse_opt.load(toy("end"))
+    context = model.context(check_counts=True)
+    with context.sequence() as sequence:
+        sequence.prefill([1] * 100)
+        usage = sequence.usage()
+        assert usage.pages < usage.dense_pages
+        counters = sequence.counters()
+        assert counters[0]["slots"] == 200
+        assert counters[1]["slots"] == 110
+        assert counters[2]["slots"] == 15
+        with pytest.raises(sparse_opt.FailedPrecondition):
+            sequence.trim(50)
+
+
+def test_errors_have_types(toy):
+    path = toy()
+    with pytest.raises(sparse_opt.NotFound, match="nowhere"):
+        sparse_opt.load("/nowhere")
+    model = sparse_opt.load(path)
+    context = model.context(kv_limit_bytes=1, max_sequences=1)
+    with context.sequence() as sequence:
+        with pytest.raises(sparse_opt.ResourceExhausted):
+            sequence.prefill([1])
+        with pytest.raises(sparse_opt.ResourceExhausted):
+            context.sequence()
+        for bad in ([], [[1]], [1.5], [2**40], [-1], [48]):
+            with pytest.raises(sparse_opt.InvalidArgument):
+                sequence.prefill(bad)
+        with pytest.raises(sparse_opt.OutOfRange):
+            sequence.prefill([1] * 1000)
+    with pytest.raises(sparse_opt.InvalidArgument):
+        sequence.prefill([1])  # closed
+    weights = path / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(sparse_opt.DataLoss):
+        sparse_opt.load(path)
+    messages = []
+    sparse_opt.load(path, verify=False, log=lambda *m: messages.append(m))
+    assert messages and messages[0][0] == 2
+
+
+def test_cancel(toy):
+    model = sparse_opt.load(toy())
+    context = model.context()
+    with context.sequence() as sequence:
+        context.cancel()
+        with pytest.raises(sparse_opt.Cancelled):
+            sequence.prefill([1, 2])
+        sequence.prefill([1, 2])
+
+
+def test_threads_of_a_program(toy):
+    model = sparse_opt.load(toy())
+    context = model.context(max_sequences=8, threads=2)
+    expected = toy_logits([1, 2, 3])
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            with context.sequence() as sequence:
+                if not np.array_equal(sequence.prefill([1, 2, 3]), expected):
+                    wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

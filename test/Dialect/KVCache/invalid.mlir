@@ -1,0 +1,87 @@
+// RUN: sparse-opt %s --split-input-file --verify-diagnostics
+
+// expected-error @below {{kv_heads is 0; it must be positive}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 0, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{key_dim is 0; it must be positive}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 0, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{value_dim is 0; it must be positive}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 0, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{page is 0; it must be positive}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 0, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{max_pages is 0; it must be positive}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 0, caps = [-1, -1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{page is -4; it must be positive}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = -4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{keys and values of type 'i32' are not supported; f32 and bf16 are}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = i32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{caps has 1 entries for 2 KV heads}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{a cap of 0 slots; it must be positive, or -1 for none}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 64, caps = [0, -1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{a cap of -2 slots; it must be positive, or -1 for none}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 64, caps = [-2, -1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{a capped head needs slotted = true}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [8, -1], prefill_cap = none, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{fields holds 1 : i32, which is no #kvcache.field}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [1 : i32], policies = []>}
+
+// -----
+
+// expected-error @below {{expected ::sparse::kvcache::PrefillCap to be one of: none, end, chunk}}
+// expected-error @below {{failed to parse KVCache_LayoutAttr parameter 'prefill_cap' which is to be a `::sparse::kvcache::PrefillCap`}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = never, fields = [], policies = []>}
+
+// -----
+
+// expected-error @below {{expected ','}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2>}
+
+// -----
+
+func.func @f(%x: tensor<1xi32>) {
+  // expected-error @below {{operand #0 must be the cache of one layer, for all sequences, but got 'tensor<1xi32>'}}
+  %0 = kvcache.rebuild %x, %x : (tensor<1xi32>, tensor<1xi32>) -> tensor<1xi32>
+  return
+}
+
+// -----
+
+!layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [], policies = []>>
+func.func @f(%s: !layer, %x: tensor<*xi32>) {
+  // expected-error @below {{operand #1 must be tensor, but got 'tensor<*xi32>'}}
+  %0 = kvcache.rebuild %s, %x : (!layer, tensor<*xi32>) -> !layer
+  return
+}

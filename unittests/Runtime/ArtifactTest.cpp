@@ -1,0 +1,374 @@
+//===- ArtifactTest.cpp - Loading and refusing artifacts ------------------===//
+
+#include "Context.h"
+#include "CpuFeatures.h"
+#include "File.h"
+#include "Sha256.h"
+#include "TestUtil.h"
+#include "ToyModel.h"
+
+#include <dirent.h>
+#include <filesystem>
+#include <set>
+#include <sys/stat.h>
+
+using namespace sparse::runtime;
+using toy::Artifact;
+
+namespace {
+
+Code loadCode(const std::string &path, std::string *message = nullptr,
+              const LoadOptions &options = {}) {
+  return codeOf([&] { Model(path, options); }, message);
+}
+
+size_t openDescriptors() {
+  size_t count = 0;
+  DIR *dir = ::opendir("/proc/self/fd");
+  while (::readdir(dir))
+    ++count;
+  ::closedir(dir);
+  return count;
+}
+
+class ArtifactTest : public testing::Test {
+protected:
+  Artifact artifact = toy::makeArtifact(toy::cappedConfig("end"));
+  toy::TempDir dir;
+  std::string path(const std::string &name) const {
+    return dir.path() + "/" + name;
+  }
+};
+
+TEST(Sha256Test, KnownDigests) {
+  EXPECT_EQ(sha256("", 0), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49"
+                           "5991b7852b855");
+  EXPECT_EQ(sha256("abc", 3), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9c"
+                              "b410ff61f20015ad");
+}
+
+TEST_F(ArtifactTest, Loads) {
+  artifact.files["tokenizer.json"] = "{\"version\": \"1.0\"}";
+  artifact.manifest["policy"] = "oldest leaves";
+  artifact.write(dir.path());
+  Model model(dir.path(), {});
+  EXPECT_EQ(model.manifest().layers.size(), 3u);
+  EXPECT_EQ(model.manifest().policy, "oldest leaves");
+  EXPECT_EQ(model.manifest().layers[2].caps, (std::vector<int64_t>{6, 9}));
+  EXPECT_EQ(model.manifest().layers[2].prefillCap, PrefillCap::End);
+  EXPECT_EQ(model.decodeBuckets().size(), 3u);
+  EXPECT_EQ(model.prefill()->rows, 8u);
+  EXPECT_EQ(model.tokenizer(), "{\"version\": \"1.0\"}");
+}
+
+// A flipped bit anywhere in the manifest is seen before anything is used.
+TEST_F(ArtifactTest, RefusesEveryFlippedByteOfTheManifest) {
+  artifact.write(dir.path());
+  std::string good = Artifact::readFile(path("manifest.json"));
+  ASSERT_EQ(loadCode(dir.path()), Code::Ok);
+  for (size_t i = 0; i < good.size(); ++i) {
+    std::string bad = good;
+    bad[i] = static_cast<char>(bad[i] ^ (1 << (i % 8)));
+    Code code = codeOf([&] { parseManifest(bad, "manifest"); });
+    ASSERT_TRUE(code == Code::DataLoss || code == Code::InvalidArgument)
+        << "byte " << i << ": " << codeName(code);
+    if (i % 61 != 0)
+      continue;
+    Artifact::writeFile(path("manifest.json"), bad);
+    ASSERT_EQ(loadCode(dir.path()), code) << "byte " << i;
+  }
+}
+
+TEST_F(ArtifactTest, RefusesFlippedBytesOfSections) {
+  artifact.write(dir.path());
+  for (const auto &file : artifact.files) {
+    size_t stride = std::max<size_t>(1, file.second.size() / 97);
+    for (size_t i = 0; i < file.second.size(); i += i < 96 ? 1 : stride) {
+      std::string bad = file.second;
+      bad[i] = static_cast<char>(bad[i] ^ (1 << (i % 8)));
+      Artifact::writeFile(path(file.first), bad);
+      std::string message;
+      ASSERT_EQ(loadCode(dir.path(), &message), Code::DataLoss)
+          << file.first << " byte " << i;
+      ASSERT_NE(message.find(file.first), std::string::npos) << message;
+    }
+    Artifact::writeFile(path(file.first), file.second);
+  }
+  EXPECT_EQ(loadCode(dir.path()), Code::Ok);
+}
+
+TEST_F(ArtifactTest, RefusesTruncatedAndExtendedFiles) {
+  artifact.write(dir.path());
+  for (const auto &file : artifact.files) {
+    const std::string &good = file.second;
+    for (size_t size : {size_t(0), size_t(1), good.size() / 2,
+                        good.size() - 1}) {
+      Artifact::writeFile(path(file.first), good.substr(0, size));
+      ASSERT_EQ(loadCode(dir.path()), Code::DataLoss)
+          << file.first << " cut to " << size;
+    }
+    Artifact::writeFile(path(file.first), good + "x");
+    ASSERT_EQ(loadCode(dir.path()), Code::DataLoss) << file.first;
+    std::filesystem::remove(path(file.first));
+    ASSERT_EQ(loadCode(dir.path()), Code::NotFound) << file.first;
+    Artifact::writeFile(path(file.first), good);
+  }
+  std::string good = Artifact::readFile(path("manifest.json"));
+  for (size_t size = 0; size < good.size(); size += 13) {
+    Artifact::writeFile(path("manifest.json"), good.substr(0, size));
+    Code code = loadCode(dir.path());
+    ASSERT_TRUE(code == Code::DataLoss || code == Code::InvalidArgument)
+        << "cut to " << size << ": " << codeName(code);
+  }
+}
+
+// A damaged section is refused even when it is not the code that would run.
+TEST_F(ArtifactTest, VerifiesCodeThatIsNotChosen) {
+  artifact.files["code/other.so"] = "not an object";
+  artifact.manifest["targets"].push_back({{"name", "other"},
+                                          {"code", "code/other.so"},
+                                          {"requires", Json::array()}});
+  artifact.write(dir.path());
+  EXPECT_EQ(loadCode(dir.path()), Code::Ok);
+  Artifact::writeFile(path("code/other.so"), "not an objecT");
+  EXPECT_EQ(loadCode(dir.path()), Code::DataLoss);
+  LoadOptions options;
+  options.verify = false;
+  bool warned = false;
+  options.log = [&](LogLevel level, const std::string &) {
+    warned |= level == LogLevel::Warning;
+  };
+  EXPECT_EQ(loadCode(dir.path(), nullptr, options), Code::Ok);
+  EXPECT_TRUE(warned);
+}
+
+TEST_F(ArtifactTest, RefusesNewerSchema) {
+  artifact.manifest["schema_version"] = 2;
+  // What else is new must not matter.
+  artifact.manifest["model"] = "described elsewhere";
+  artifact.write(dir.path());
+  std::string message;
+  EXPECT_EQ(loadCode(dir.path(), &message), Code::Incompatible);
+  EXPECT_NE(message.find("schema version 2"), std::string::npos) << message;
+}
+
+TEST_F(ArtifactTest, ChoosesTheBestTargetThatRuns) {
+  artifact.files["code/best.so"] = artifact.files["code/any.so"];
+  Json any = artifact.manifest["targets"][0];
+  artifact.manifest["targets"] = {
+      {{"name", "best"}, {"code", "code/best.so"}, {"requires", {"a", "b"}}},
+      any};
+  artifact.manifest["targets"][1]["requires"] = {"a"};
+  artifact.write(dir.path());
+  LoadOptions options;
+  options.cpuFeatures = {"a", "b", "c"};
+  EXPECT_EQ(Model(dir.path(), options).target().name, "best");
+  options.target = "any";
+  EXPECT_EQ(Model(dir.path(), options).target().name, "any");
+  options.target = "";
+  options.cpuFeatures = {"a"};
+  EXPECT_EQ(Model(dir.path(), options).target().name, "any");
+  options.target = "best";
+  std::string message;
+  EXPECT_EQ(loadCode(dir.path(), &message, options), Code::Incompatible);
+  EXPECT_NE(message.find("needs b"), std::string::npos) << message;
+  options.target = "";
+  options.cpuFeatures = {"z"};
+  EXPECT_EQ(loadCode(dir.path(), &message, options), Code::Incompatible);
+  options.target = "none such";
+  EXPECT_EQ(loadCode(dir.path(), &message, options), Code::NotFound);
+}
+
+TEST_F(ArtifactTest, RefusesAnotherKernelAbi) {
+  artifact.files["code/any.so"] = Artifact::readFile(TOY_KERNELS_ABI2);
+  artifact.write(dir.path());
+  EXPECT_EQ(loadCode(dir.path()), Code::Incompatible);
+}
+
+TEST_F(ArtifactTest, RefusesCodeThatIsNoObject) {
+  artifact.files["code/any.so"] = std::string(4096, 'x');
+  artifact.write(dir.path());
+  EXPECT_EQ(loadCode(dir.path()), Code::InvalidArgument);
+}
+
+TEST_F(ArtifactTest, RefusesPathsThatLeaveTheDirectory) {
+  for (const char *bad :
+       {"../any.so", "/etc/passwd", "code/../../any.so", "code//any.so",
+        "./code/any.so", "code/.", "", "code/"}) {
+    Artifact copy = artifact;
+    copy.write(dir.path());
+    copy.manifest["targets"][0]["code"] = bad;
+    for (Json &section : copy.manifest["sections"])
+      if (section["kind"] == "code")
+        section["path"] = bad;
+    Artifact::writeFile(path("manifest.json"),
+                        toy::sealManifest(copy.manifest));
+    std::string message;
+    EXPECT_EQ(loadCode(dir.path(), &message), Code::InvalidArgument) << bad;
+    EXPECT_NE(message.find("plain path"), std::string::npos) << message;
+  }
+}
+
+TEST_F(ArtifactTest, RefusesLinksAndSpecialFiles) {
+  artifact.write(dir.path());
+  toy::TempDir outside;
+  std::string target = outside.path() + "/any.so";
+  std::filesystem::rename(path("code/any.so"), target);
+  std::filesystem::create_symlink(target, path("code/any.so"));
+  EXPECT_EQ(loadCode(dir.path()), Code::InvalidArgument);
+
+  std::filesystem::remove(path("code/any.so"));
+  std::filesystem::remove(path("code"));
+  std::filesystem::create_directory_symlink(outside.path(), path("code"));
+  EXPECT_EQ(loadCode(dir.path()), Code::InvalidArgument);
+  // The same where the kernel cannot do it.
+  ModelDir model(dir.path());
+  EXPECT_EQ(codeOf([&] { model.openByComponents("code/any.so"); }),
+            Code::InvalidArgument);
+  EXPECT_EQ(codeOf([&] { model.openByComponents("plans/prefill.json"); }),
+            Code::Ok);
+
+  std::filesystem::remove(path("code"));
+  std::filesystem::create_directory(path("code"));
+  ASSERT_EQ(::mkfifo(path("code/any.so").c_str(), 0600), 0);
+  EXPECT_EQ(loadCode(dir.path()), Code::InvalidArgument);
+  std::filesystem::remove(path("code/any.so"));
+  std::filesystem::create_directory(path("code/any.so"));
+  EXPECT_EQ(loadCode(dir.path()), Code::InvalidArgument);
+}
+
+// The dynamic loader knows objects by name, and ours are named by descriptor
+// numbers, which are reused.
+TEST_F(ArtifactTest, CodeOfOneModelIsNeverTakenForAnother) {
+  artifact.write(dir.path());
+  toy::TempDir otherDir;
+  Artifact other = artifact;
+  other.files["code/any.so"] = Artifact::readFile(TOY_KERNELS_BIASED);
+  other.write(otherDir.path());
+  auto firstLogit = [](std::shared_ptr<const Model> model) {
+    ContextOptions options;
+    options.threads = 1;
+    options.maxSequences = 1;
+    options.limitBytes = 1 << 20;
+    Context context(model, options);
+    uint32_t seq = context.cache().create();
+    int32_t id = 3;
+    std::vector<float> logits(model->manifest().model.vocab);
+    context.prefill(seq, &id, 1, nullptr, logits.data());
+    return logits[0];
+  };
+  auto a = std::make_shared<Model>(dir.path(), LoadOptions());
+  auto b = std::make_shared<Model>(otherDir.path(), LoadOptions());
+  float plain = firstLogit(a);
+  EXPECT_EQ(firstLogit(b), plain + 1000);
+  for (int i = 0; i < 5; ++i) {
+    a.reset();
+    b.reset();
+    b = std::make_shared<Model>(otherDir.path(), LoadOptions());
+    EXPECT_EQ(firstLogit(b), plain + 1000);
+    b.reset();
+    a = std::make_shared<Model>(dir.path(), LoadOptions());
+    EXPECT_EQ(firstLogit(a), plain);
+  }
+}
+
+TEST_F(ArtifactTest, RefusedLoadsLeakNoDescriptors) {
+  artifact.write(dir.path());
+  Artifact::writeFile(path("plans/prefill.json"), "{}");
+  loadCode(dir.path());
+  size_t before = openDescriptors();
+  for (int i = 0; i < 20; ++i)
+    ASSERT_EQ(loadCode(dir.path()), Code::DataLoss);
+  EXPECT_EQ(openDescriptors(), before);
+}
+
+// With right digests and wrong content: an error or a model, never a crash.
+// The values are those that wrapped, crashed or hung other loaders.
+TEST_F(ArtifactTest, SurvivesEveryWrongValueOfTheManifest) {
+  artifact.write(dir.path());
+  std::vector<toy::Path> places = toy::allPaths(artifact.manifest);
+  const Json values[] = {Json(),       -1,
+                         0,            int64_t(1) << 40,
+                         INT64_MAX,    UINT64_MAX,
+                         1e300,        "",
+                         "x",          Json::array(),
+                         Json::object(), true};
+  size_t refused = 0, tried = 0;
+  for (const auto &place : places)
+    for (const Json &value : values) {
+      if (place.back() == "digest")
+        continue;
+      Json copy = artifact.manifest;
+      toy::valueAt(copy, place) = value;
+      std::string text = toy::sealManifest(copy);
+      Code code = codeOf([&] { parseManifest(text, "manifest"); });
+      ++tried;
+      refused += code != Code::Ok;
+      ASSERT_TRUE(code == Code::Ok || code == Code::InvalidArgument ||
+                  code == Code::Incompatible)
+          << toy::str(place) << " = " << value << ": " << codeName(code);
+    }
+  // Free texts and some numbers may be anything; most places may not.
+  EXPECT_GT(refused, tried * 3 / 4);
+}
+
+TEST_F(ArtifactTest, MissingMembersAreNamed) {
+  std::vector<toy::Path> places = toy::allPaths(artifact.manifest);
+  const std::set<std::string> optional = {"content", "counter", "axis",
+                                          "digest"};
+  artifact.write(dir.path());
+  for (const auto &place : places) {
+    toy::Path parent(place.begin(), place.end() - 1);
+    Json copy = artifact.manifest;
+    if (toy::valueAt(copy, parent).is_array() || optional.count(place.back()))
+      continue;
+    toy::valueAt(copy, parent).erase(place.back());
+    std::string message;
+    EXPECT_EQ(codeOf([&] { parseManifest(toy::sealManifest(copy), "m"); },
+                     &message),
+              Code::InvalidArgument)
+        << toy::str(place);
+    EXPECT_NE(message.find("'" + place.back() + "' is missing"),
+              std::string::npos)
+        << message;
+  }
+}
+
+TEST_F(ArtifactTest, RefusesCapsThatNothingCanEnforce) {
+  Artifact copy = artifact;
+  for (size_t i = 0; i < copy.manifest["entries"].size(); ++i)
+    if (copy.manifest["entries"][i]["name"] == "maintain_compact") {
+      copy.manifest["entries"].erase(i);
+      break;
+    }
+  copy.write(dir.path());
+  EXPECT_EQ(loadCode(dir.path()), Code::InvalidArgument);
+
+  copy = artifact;
+  copy.manifest["cache"]["layers"][1]["prefill_cap"] = "chunk";
+  copy.write(dir.path());
+  std::string message;
+  EXPECT_EQ(loadCode(dir.path(), &message), Code::InvalidArgument);
+  EXPECT_NE(message.find("maintain_compact_chunk"), std::string::npos);
+}
+
+TEST_F(ArtifactTest, RefusesDuplicateMembers) {
+  std::string text = toy::sealManifest(artifact.manifest);
+  text.replace(text.find("\"policy\""), 8, "\"source\"");
+  size_t begin = 0;
+  std::string digest = manifestDigest(text, "m", begin);
+  text.replace(begin, 64, digest);
+  std::string message;
+  EXPECT_EQ(codeOf([&] { parseManifest(text, "m"); }, &message),
+            Code::InvalidArgument);
+  EXPECT_NE(message.find("twice"), std::string::npos) << message;
+}
+
+TEST(CpuFeaturesTest, ReadsTheFlagsLine) {
+  EXPECT_EQ(parseCpuFeatures("processor : 0\nflags\t\t: fpu avx512f fma\n"
+                             "processor : 1\nflags : other\n"),
+            (std::set<std::string>{"fpu", "avx512f", "fma"}));
+  EXPECT_FALSE(hostCpuFeatures().empty());
+}
+
+} // namespace

@@ -1,0 +1,287 @@
+//===- CacheTest.cpp - The cache protocol, case by case -------------------===//
+
+#include "Cache.h"
+#include "TestUtil.h"
+
+#include <cstring>
+
+using namespace sparse::runtime;
+
+namespace {
+
+LayerLayout layout(std::vector<int64_t> caps, PrefillCap prefillCap,
+                   bool inPlace, uint32_t page = 4) {
+  LayerLayout l;
+  l.kvHeads = static_cast<uint32_t>(caps.size());
+  l.page = page;
+  l.pageBytes = page * 64;
+  l.keyBytes = page * 32;
+  l.slotBytes = 64;
+  l.maxPages = 64;
+  l.caps = caps;
+  l.prefillCap = prefillCap;
+  l.writesInPlace = inPlace;
+  auto add = [&](const char *name, std::vector<uint64_t> shape, Scope scope,
+                 double init) {
+    Component c;
+    c.name = name;
+    c.dtype = DType::I32;
+    c.shape = shape;
+    c.scope = scope;
+    encodeElement(DType::I32, init, c.init);
+    l.components.push_back(c);
+  };
+  add("table", {l.kvHeads, l.maxPages}, Scope::Page, -1);
+  add("count", {l.kvHeads}, Scope::Head, 0);
+  add("victim", {l.kvHeads}, Scope::Head, -1);
+  add("position", {l.kvHeads, l.maxSlots()}, Scope::Slot, -1);
+  l.table = 0;
+  l.count = 1;
+  l.victim = 2;
+  return l;
+}
+
+class CacheTest : public testing::Test {
+protected:
+  Cache make(std::vector<LayerLayout> layers, uint64_t limit = 1 << 20) {
+    CacheOptions options;
+    options.maxSequences = 4;
+    options.limitBytes = limit;
+    options.maxContext = 200;
+    options.chunk = 8;
+    return Cache(memory, layers, options);
+  }
+  /// Reserve and advance: what a step does around its kernels.
+  static void append(Cache &cache, uint32_t seq, uint64_t n, Append how) {
+    cache.reserve(seq, n, how);
+    if (how == Append::Prefill) {
+      cache.advance(seq, n, how);
+      return;
+    }
+    for (uint64_t i = 0; i < n; ++i)
+      cache.advance(seq, 1, how);
+  }
+  FailingMemory memory;
+};
+
+TEST_F(CacheTest, FreshSequencesHaveInitialValues) {
+  Cache cache = make({layout({-1, -1}, PrefillCap::None, false)});
+  uint32_t seq = cache.create();
+  const int32_t *table = reinterpret_cast<int32_t *>(cache.slabBase(0, 0));
+  for (int i = 0; i < 128; ++i)
+    EXPECT_EQ(table[i], -1);
+  cache.reserve(seq, 5, Append::Prefill);
+  const int32_t *position = reinterpret_cast<int32_t *>(cache.slabBase(0, 3));
+  for (int head = 0; head < 2; ++head)
+    for (int slot = 0; slot < 8; ++slot)
+      EXPECT_EQ(position[head * 256 + slot], -1);
+  EXPECT_EQ(cache.pageAt(seq, 0, 0, 0), 0);
+  EXPECT_EQ(cache.pageAt(seq, 0, 0, 2), -1);
+}
+
+TEST_F(CacheTest, ReserveIsIdempotent) {
+  Cache cache = make({layout({-1, 6}, PrefillCap::None, true)});
+  uint32_t seq = cache.create();
+  for (int i = 0; i < 3; ++i) {
+    cache.reserve(seq, 9, Append::Prefill);
+    EXPECT_EQ(cache.usage().pages, 6u);
+  }
+  cache.reserve(seq, 3, Append::Prefill);
+  EXPECT_EQ(cache.usage().pages, 6u);
+}
+
+TEST_F(CacheTest, DecodeStaysAtCapPlusOne) {
+  Cache cache = make({layout({-1, 6}, PrefillCap::None, true)});
+  uint32_t seq = cache.create();
+  append(cache, seq, 100, Append::Decode);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 100u);
+  EXPECT_EQ(cache.extent(seq, 0, 1), 7u);
+  EXPECT_EQ(cache.pages(seq, 0, 1), 2u);
+  EXPECT_TRUE(cache.evicted(seq));
+}
+
+// A prompt that was never capped has no victim until the first decode step.
+TEST_F(CacheTest, FirstDecodeAfterALongPromptAppends) {
+  Cache cache = make({layout({6, 6}, PrefillCap::None, true)});
+  uint32_t seq = cache.create();
+  append(cache, seq, 7, Append::Prefill);
+  append(cache, seq, 1, Append::Decode);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 8u);
+  append(cache, seq, 5, Append::Decode);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 8u);
+}
+
+TEST_F(CacheTest, ChunkedPromptsPeakAtCapPlusChunk) {
+  Cache cache = make({layout({6, 6}, PrefillCap::Chunk, true)});
+  uint32_t seq = cache.create();
+  cache.reserve(seq, 100, Append::Prefill);
+  EXPECT_EQ(cache.pages(seq, 0, 0), 4u) << "6 + 8 slots";
+}
+
+TEST_F(CacheTest, CompactionFreesTheTail) {
+  Cache cache = make({layout({6, -1}, PrefillCap::End, true)});
+  uint32_t seq = cache.create();
+  append(cache, seq, 50, Append::Prefill);
+  ASSERT_TRUE(cache.needsCompaction(seq, Compact::Capped));
+  cache.compacted(seq, Compact::Capped);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 6u);
+  EXPECT_EQ(cache.pages(seq, 0, 0), 2u);
+  EXPECT_EQ(cache.pageAt(seq, 0, 0, 2), -1);
+  EXPECT_EQ(cache.pages(seq, 0, 1), 13u);
+  EXPECT_EQ(cache.usage().pages, 15u);
+  EXPECT_FALSE(cache.needsCompaction(seq, Compact::Capped));
+}
+
+TEST_F(CacheTest, RefusalsChangeNothing) {
+  // Eight pages of 256 bytes.
+  Cache cache = make({layout({-1, -1}, PrefillCap::None, false)}, 2048);
+  uint32_t a = cache.create(), b = cache.create();
+  append(cache, a, 8, Append::Prefill);
+  append(cache, b, 4, Append::Prefill);
+  uint32_t both[] = {a, b};
+  EXPECT_EQ(cache.usage().pages, 6u);
+  // Two pages are left; both rows need two each.
+  EXPECT_EQ(codeOf([&] { cache.reserve(both, 2, 1, Append::Decode); }),
+            Code::ResourceExhausted);
+  EXPECT_EQ(cache.usage().pages, 6u);
+  EXPECT_EQ(cache.pageAt(a, 0, 0, 2), -1);
+  EXPECT_EQ(cache.pages(a, 0, 0), 2u);
+  append(cache, a, 1, Append::Decode);
+  EXPECT_EQ(codeOf([&] { cache.fork(a); }), Code::ResourceExhausted);
+  EXPECT_EQ(cache.usage().pages, 8u);
+  EXPECT_EQ(codeOf([&] { cache.reserve(a, 192, Append::Prefill); }),
+            Code::OutOfRange);
+  EXPECT_EQ(codeOf([&] { cache.reserve(a, UINT64_MAX, Append::Prefill); }),
+            Code::OutOfRange);
+}
+
+TEST_F(CacheTest, PagesOfTwoSizesShareOneLimit) {
+  Cache cache = make({layout({-1}, PrefillCap::None, false, 4),
+                      layout({-1}, PrefillCap::None, false, 8)},
+                     1024);
+  uint32_t seq = cache.create();
+  append(cache, seq, 4, Append::Prefill); // 256 + 512
+  EXPECT_EQ(codeOf([&] { cache.reserve(seq, 5, Append::Prefill); }),
+            Code::ResourceExhausted);
+  cache.reserve(seq, 4, Append::Prefill);
+}
+
+TEST_F(CacheTest, ForkSharesFullPagesOnly) {
+  Cache cache = make({layout({-1, -1}, PrefillCap::None, false),
+                      layout({-1, -1}, PrefillCap::None, true)});
+  uint32_t a = cache.create();
+  append(cache, a, 10, Append::Prefill);
+  std::memset(cache.keyBase(0) + cache.pageAt(a, 0, 0, 2) * 256, 7, 256);
+  uint32_t b = cache.fork(a);
+  // 12 pages, 2 heads with a copied tail, 6 pages of the layer in place.
+  EXPECT_EQ(cache.usage().pages, 12u + 2 + 6);
+  EXPECT_EQ(cache.pageAt(a, 0, 0, 0), cache.pageAt(b, 0, 0, 0));
+  EXPECT_EQ(cache.references(0, cache.pageAt(a, 0, 0, 0)), 2u);
+  EXPECT_NE(cache.pageAt(a, 0, 0, 2), cache.pageAt(b, 0, 0, 2));
+  EXPECT_NE(cache.pageAt(a, 1, 0, 0), cache.pageAt(b, 1, 0, 0));
+  EXPECT_EQ(cache.keyBase(0)[cache.pageAt(b, 0, 0, 2) * 256 + 255], 7);
+  EXPECT_EQ(cache.length(b), 10u);
+  cache.destroy(a);
+  EXPECT_EQ(cache.references(0, cache.pageAt(b, 0, 0, 0)), 1u);
+  cache.destroy(b);
+  EXPECT_EQ(cache.usage().pages, 0u);
+}
+
+// A compaction rewrites pages, so a capped head's are never shared.
+TEST_F(CacheTest, ForkCopiesHeadsWithACap) {
+  Cache cache = make({layout({6, -1}, PrefillCap::End, false)});
+  uint32_t a = cache.create();
+  append(cache, a, 4, Append::Prefill);
+  uint32_t b = cache.fork(a);
+  EXPECT_NE(cache.pageAt(a, 0, 0, 0), cache.pageAt(b, 0, 0, 0));
+  EXPECT_EQ(cache.pageAt(a, 0, 1, 0), cache.pageAt(b, 0, 1, 0));
+}
+
+// After a trim a shared page can be the tail, which is written next.
+TEST_F(CacheTest, TailsAreCopiedBeforeTheyAreWritten) {
+  Cache cache = make({layout({-1}, PrefillCap::None, false)});
+  uint32_t a = cache.create();
+  append(cache, a, 8, Append::Prefill);
+  uint32_t b = cache.fork(a);
+  int32_t shared = cache.pageAt(a, 0, 0, 1);
+  cache.keyBase(0)[shared * 256] = 9;
+  cache.trim(a, 6);
+  cache.trim(b, 5);
+  EXPECT_EQ(cache.references(0, shared), 2u);
+  uint32_t both[] = {a, b};
+  cache.reserve(both, 2, 1, Append::Decode);
+  EXPECT_NE(cache.pageAt(a, 0, 0, 1), cache.pageAt(b, 0, 0, 1));
+  EXPECT_EQ(cache.references(0, shared), 1u);
+  EXPECT_EQ(cache.keyBase(0)[cache.pageAt(a, 0, 0, 1) * 256], 9);
+  EXPECT_EQ(cache.keyBase(0)[cache.pageAt(b, 0, 0, 1) * 256], 9);
+  EXPECT_EQ(cache.usage().pages, 3u);
+}
+
+TEST_F(CacheTest, TrimIntoEvictedHistoryIsRefused) {
+  Cache cache = make({layout({6, -1}, PrefillCap::End, true)});
+  uint32_t seq = cache.create();
+  append(cache, seq, 6, Append::Prefill);
+  cache.trim(seq, 5);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 5u);
+  const int32_t *count = reinterpret_cast<int32_t *>(cache.slabBase(0, 1));
+  EXPECT_EQ(count[0], 5);
+  EXPECT_EQ(codeOf([&] { cache.trim(seq, 6); }), Code::OutOfRange);
+  append(cache, seq, 2, Append::Decode);
+  EXPECT_EQ(codeOf([&] { cache.trim(seq, 3); }), Code::FailedPrecondition);
+  EXPECT_EQ(cache.length(seq), 7u);
+  cache.trim(seq, 7);
+  cache.clear(seq);
+  EXPECT_EQ(cache.length(seq), 0u);
+  EXPECT_EQ(cache.usage().pages, 0u);
+  append(cache, seq, 3, Append::Prefill);
+  cache.trim(seq, 0);
+  EXPECT_EQ(cache.usage().pages, 0u);
+}
+
+TEST_F(CacheTest, UsageCountsPagesAndTheirFields) {
+  Cache cache = make({layout({-1, 6}, PrefillCap::None, true)});
+  uint32_t seq = cache.create();
+  append(cache, seq, 40, Append::Decode);
+  CacheUsage usage = cache.usage();
+  EXPECT_EQ(usage.pages, 10u + 2);
+  EXPECT_EQ(usage.densePages, 20u);
+  EXPECT_EQ(usage.pageBytes, 12u * 256);
+  EXPECT_EQ(usage.bytes, 12u * (256 + 16)) << "positions are 4 bytes a slot";
+}
+
+TEST_F(CacheTest, MirrorIsComparedWithTheKernels) {
+  Cache cache = make({layout({-1, -1}, PrefillCap::None, false)});
+  uint32_t seq = cache.create();
+  append(cache, seq, 3, Append::Prefill);
+  int32_t *count = reinterpret_cast<int32_t *>(cache.slabBase(0, 1));
+  EXPECT_EQ(codeOf([&] { cache.checkCounts(seq); }), Code::Internal);
+  count[0] = count[1] = 3;
+  cache.checkCounts(seq);
+}
+
+TEST_F(CacheTest, SequencesRunOut) {
+  Cache cache = make({layout({-1}, PrefillCap::None, false)});
+  for (uint32_t i = 0; i < 4; ++i)
+    EXPECT_EQ(cache.create(), i);
+  EXPECT_EQ(codeOf([&] { cache.create(); }), Code::ResourceExhausted);
+  cache.destroy(2);
+  EXPECT_EQ(cache.create(), 2u);
+}
+
+TEST_F(CacheTest, EveryFailedAllocationOfTheConstructorIsClean) {
+  for (int64_t k = 0;; ++k) {
+    memory.failAfter = k;
+    Code code = codeOf([&] {
+      Cache cache = make({layout({-1}, PrefillCap::None, false, 4),
+                          layout({-1}, PrefillCap::None, false, 8)});
+    });
+    EXPECT_EQ(memory.reserved, 0) << "leak at call " << k;
+    if (code == Code::Ok) {
+      EXPECT_GT(k, 8);
+      break;
+    }
+    EXPECT_EQ(code, Code::ResourceExhausted);
+  }
+}
+
+} // namespace

@@ -1,0 +1,76 @@
+//===- TestUtil.h - What several tests use ----------------------*- C++ -*-===//
+#ifndef SPARSE_UNITTESTS_TESTUTIL_H
+#define SPARSE_UNITTESTS_TESTUTIL_H
+
+#include "Memory.h"
+#include "Status.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+
+namespace sparse::runtime {
+
+/// The code with which `fn` fails; Ok when it does not. `message` receives the
+/// text.
+inline Code codeOf(const std::function<void()> &fn,
+                   std::string *message = nullptr) {
+  try {
+    fn();
+    return Code::Ok;
+  } catch (const Error &error) {
+    if (message)
+      *message = error.what();
+    return error.code;
+  }
+}
+
+inline void PrintTo(Code code, std::ostream *os) { *os << codeName(code); }
+
+/// Fails the calls of `commit` and `reserve` that a test names.
+class FailingMemory : public Memory {
+public:
+  void *reserve(size_t bytes) override {
+    if (countdown())
+      return nullptr;
+    void *address = Memory::reserve(bytes);
+    reserved += address != nullptr;
+    return address;
+  }
+  bool commit(void *address, size_t bytes) override {
+    return !countdown() && Memory::commit(address, bytes);
+  }
+  void decommit(void *address, size_t bytes) override {
+    decommitted += bytes;
+    Memory::decommit(address, bytes);
+  }
+  void release(void *address, size_t bytes) override {
+    --reserved;
+    Memory::release(address, bytes);
+  }
+
+  /// Calls until the one that fails; negative: none does.
+  int64_t failAfter = -1;
+  /// Keep failing after the first.
+  bool sticky = false;
+  int64_t reserved = 0;
+  uint64_t decommitted = 0;
+
+private:
+  bool countdown() {
+    if (failAfter < 0)
+      return false;
+    if (failAfter == 0) {
+      if (!sticky)
+        failAfter = -1;
+      return true;
+    }
+    --failAfter;
+    return false;
+  }
+};
+
+} // namespace sparse::runtime
+
+#endif // SPARSE_UNITTESTS_TESTUTIL_H

@@ -23,7 +23,7 @@ def Sparsity_PolicyInterface : AttrInterface<"PolicyAttrInterface"> {
       "", [{ return; }]>,
     InterfaceMethod<[{
         New value of one element of page-scope content field `field` when a key joins the page: `old` is the element,
-        `key` the key's channel of the same index (scalars or vectors of the field's type).
+        `key` the key's channel of the same index; f32, whatever the field's type.
       }],
       "::mlir::Value", "buildFieldUpdate",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::llvm::StringRef":$field, "::mlir::Value":$old,

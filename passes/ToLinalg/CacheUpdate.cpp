@@ -95,12 +95,13 @@ void sparse::lowering::updateContent(Emitter &e, LayerState &state, Value sequen
       if (llvm::is_contained(own, field))
         owner = policy;
     }
-    Value initial = arith::ConstantOp::create(e.b, e.loc, field.getInit());
+    Value initial = e.toF32(arith::ConstantOp::create(e.b, e.loc, field.getInit()));
     state[name] = e.loop(layout.getKeyDim(), state[name], [&](Value channel, ValueRange carried) {
       SmallVector<Value> at{sequence, head, page, channel};
-      Value old = e.select(fresh, initial, e.extract(carried[0], at));
-      Value key = e.extract(state["key"], {physical, channel, lane});
-      return SmallVector<Value>{e.insert(owner.buildFieldUpdate(e.b, e.loc, name, old, key), carried[0], at)};
+      Value old = e.select(fresh, initial, e.toF32(e.extract(carried[0], at)));
+      Value key = e.toF32(e.extract(state["key"], {physical, channel, lane}));
+      Value updated = owner.buildFieldUpdate(e.b, e.loc, name, old, key);
+      return SmallVector<Value>{e.insert(e.fromF32(updated, field.getType()), carried[0], at)};
     })[0];
   }
 }

@@ -39,7 +39,7 @@ ARTIFACTS: dict[str, tuple[str, list[str]]] = {
             "streaming": [f"--kv=streaming:sinks=4,window={WHOLE - 4}"],
         }.items()
     },
-    "mixed": (DECOMPOSED, ["--policy=mixed.yaml"]),
+    "mixed": (DECOMPOSED, ["--buckets=1,8", "--policy=mixed.yaml"]),
     "h2o-2048": (DECOMPOSED, ["--buckets=1", "--kv=h2o:heavy=1024,recent=1024"]),
     "quest-1024": (DECOMPOSED, ["--buckets=1", "--attention=2-:page_topk:page=16,budget=1024"]),
     "h2o-1024": (DECOMPOSED, ["--buckets=1", "--kv=h2o:heavy=512,recent=512"]),

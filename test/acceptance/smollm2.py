@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -27,7 +28,8 @@ from smollm2_artifacts import Artifacts, add_options
 CHECKS = {
     "greedy": check_greedy.run,
     "bf16": check_bf16.run,
-    "whole": check_whole.run,
+    "whole-16": partial(check_whole.run, page=16),
+    "whole-32": partial(check_whole.run, page=32),
     "batch": check_batch.run,
     "memory": check_memory.run,
 }

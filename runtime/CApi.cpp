@@ -145,6 +145,7 @@ static sparse_status modelLoad(const char *path,
     sparse_load_options given = readOptions(options);
     LoadOptions load;
     load.verify = !given.skip_verify;
+    load.mapWeights = given.map_weights != 0;
     load.target = given.target ? given.target : "";
     load.log = makeLog(given.log, given.log_user);
     auto handle = std::make_unique<sparse_model>();
@@ -216,7 +217,7 @@ public:
         !memory.release)
       fail(Code::InvalidArgument, "sparse_memory lacks a function");
   }
-  void *reserve(size_t bytes) override {
+  void *reserve(size_t bytes, bool) override {
     return memory.reserve(memory.user, bytes);
   }
   bool commit(void *address, size_t bytes) override {
@@ -430,6 +431,14 @@ static sparse_status sequenceReserve(sparse_context *handle,
   });
 }
 
+static sparse_status sequenceFillRandom(sparse_context *handle,
+                                        sparse_sequence sequence,
+                                        uint64_t tokens, uint64_t seed) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    context.fillRandom(indexOf(owner, sequence), tokens, seed);
+  });
+}
+
 static sparse_status sequenceUsage(sparse_context *handle,
                                    sparse_sequence sequence,
                                    sparse_usage *out) {
@@ -446,8 +455,7 @@ static sparse_status sequenceUsage(sparse_context *handle,
 
 static sparse_status sequenceCounters(sparse_context *handle,
                                       sparse_sequence sequence, uint64_t layer,
-                                      sparse_counter *counters,
-                                      size_t *count) {
+                                      sparse_counter *counters, size_t *count) {
   return locked(handle, [&](Context &context, sparse_context &owner) {
     uint32_t index = indexOf(owner, sequence);
     need(count, "count");
@@ -525,8 +533,7 @@ static sparse_status sample(const float *logits, size_t vocab,
     need(logits, "logits");
     need(token, "token");
     sparse_sampling given = readOptions(sampling);
-    *token =
-        sampleToken(logits, vocab, given.temperature, given.seed, index);
+    *token = sampleToken(logits, vocab, given.temperature, given.seed, index);
   });
 }
 
@@ -535,22 +542,22 @@ static sparse_status sample(const float *logits, size_t vocab,
 //===----------------------------------------------------------------------===//
 
 static const sparse_api table = {
-    SPARSE_API_VERSION, statusName,      lastErrorText,  modelLoad,
-    modelDestroy,       modelInfo,       modelTokenizer, contextCreate,
-    contextDestroy,     cancelStep,      contextThreads, contextUsage,
-    sequenceCreate,     sequenceDestroy, sequenceFork,   sequenceTrim,
-    sequenceClear,      sequenceLength,  sequenceReserve, sequenceUsage,
-    sequenceCounters,   prefill,         decode,         logitsOf,
-    sample,
+    SPARSE_API_VERSION, statusName,       lastErrorText,   modelLoad,
+    modelDestroy,       modelInfo,        modelTokenizer,  contextCreate,
+    contextDestroy,     cancelStep,       contextThreads,  contextUsage,
+    sequenceCreate,     sequenceDestroy,  sequenceFork,    sequenceTrim,
+    sequenceClear,      sequenceLength,   sequenceReserve, sequenceFillRandom,
+    sequenceUsage,      sequenceCounters, prefill,         decode,
+    logitsOf,           sample,
 };
 
 // The size of the table of version 1 cannot change, nor can the place of a
 // function in it.
 static_assert(offsetof(sparse_api, status_name) == 1 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, context_create) == 7 * sizeof(void *), "");
-static_assert(offsetof(sparse_api, prefill) == 21 * sizeof(void *), "");
-static_assert(offsetof(sparse_api, sample) == 24 * sizeof(void *), "");
-static_assert(sizeof(sparse_api) == 25 * sizeof(void *), "");
+static_assert(offsetof(sparse_api, prefill) == 22 * sizeof(void *), "");
+static_assert(offsetof(sparse_api, sample) == 25 * sizeof(void *), "");
+static_assert(sizeof(sparse_api) == 26 * sizeof(void *), "");
 
 const sparse_api *sparse_get_api(uint32_t version) {
   if (version == 0 || version > SPARSE_API_VERSION) {

@@ -68,8 +68,7 @@ int32_t *Cache::countOf(uint32_t seq, uint32_t layer, uint32_t head) const {
 /// takes the victim's slot when there is one, and leaves a victim whenever the
 /// extent is beyond the cap. A prefill neither takes nor leaves one.
 uint64_t Cache::nextExtent(const LayerLayout &layout, uint32_t head,
-                           const HeadState &now, uint64_t n,
-                           Append how) const {
+                           const HeadState &now, uint64_t n, Append how) const {
   int64_t cap = layout.caps[head];
   if (how == Append::Prefill || cap < 0)
     return now.extent + n;
@@ -81,8 +80,7 @@ uint64_t Cache::nextExtent(const LayerLayout &layout, uint32_t head,
 
 /// The largest extent while `n` tokens are appended, compactions included.
 uint64_t Cache::peakExtent(const LayerLayout &layout, uint32_t head,
-                           const HeadState &now, uint64_t n,
-                           Append how) const {
+                           const HeadState &now, uint64_t n, Append how) const {
   int64_t cap = layout.caps[head];
   if (how == Append::Decode || cap < 0 ||
       layout.prefillCap != PrefillCap::Chunk)
@@ -123,8 +121,7 @@ void Cache::ensurePages(const std::vector<uint64_t> &perPool) {
 }
 
 void Cache::dropPages(uint32_t seq, uint32_t layer, uint32_t head,
-                      uint64_t keep,
-                      std::vector<std::vector<int32_t>> &freed) {
+                      uint64_t keep, std::vector<std::vector<int32_t>> &freed) {
   HeadState &head_ = state(seq, layer, head);
   int32_t *table = tableRow(seq, layer, head);
   for (uint64_t i = keep; i < head_.pages; ++i) {
@@ -178,10 +175,9 @@ void Cache::reserve(const uint32_t *seqs, size_t count, uint64_t n,
         // A page that is shared since it was full can become the tail again
         // by a trim; it is written next.
         uint64_t tail = now.extent / layout.page;
-        bool copyTail =
-            n > 0 && now.extent % layout.page != 0 &&
-            pools[poolOf[layer]]->references(
-                tableRow(seq, layer, head)[tail]) > 1;
+        bool copyTail = n > 0 && now.extent % layout.page != 0 &&
+                        pools[poolOf[layer]]->references(
+                            tableRow(seq, layer, head)[tail]) > 1;
         if (pages <= now.pages && !copyTail)
           continue;
         pages = std::max(pages, now.pages);
@@ -199,8 +195,7 @@ void Cache::reserve(const uint32_t *seqs, size_t count, uint64_t n,
     HeadState &now = state(need.seq, need.layer, need.head);
     int32_t *table = tableRow(need.seq, need.layer, need.head);
     // Two rows of one batch may share the page: the last owner keeps it.
-    if (need.copyTail &&
-        pool.references(table[now.extent / layout.page]) > 1) {
+    if (need.copyTail && pool.references(table[now.extent / layout.page]) > 1) {
       int32_t &entry = table[now.extent / layout.page];
       int32_t page = pool.allocate();
       std::memcpy(pool.address(page), pool.address(entry), pool.pageBytes());
@@ -452,6 +447,13 @@ int64_t Cache::counter(uint32_t seq, uint32_t layer, size_t component) const {
   for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
     sum += row[head];
   return sum;
+}
+
+void Cache::storeCounts(uint32_t seq) {
+  for (uint32_t layer = 0; layer < layers.size(); ++layer)
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
+      *countOf(seq, layer, head) =
+          static_cast<int32_t>(extent(seq, layer, head));
 }
 
 void Cache::checkCounts(uint32_t seq) const {

@@ -91,6 +91,10 @@ public:
   /// Drops all tokens; the sequence is as if it were new.
   void clear(uint32_t seq);
 
+  /// Sets the kernels' counts of all heads to the host's, for a sequence whose
+  /// slots were written by the host.
+  void storeCounts(uint32_t seq);
+
   // -- What the executor binds and what reports show.
 
   uint8_t *keyBase(uint32_t layer) const;
@@ -160,9 +164,9 @@ private:
   std::vector<LayerLayout> layers;
   CacheOptions opts;
   std::vector<std::unique_ptr<PagePool>> pools;
-  std::vector<size_t> poolOf;                 ///< per layer
-  std::vector<std::vector<Slab>> slabs;       ///< per layer, component
-  std::vector<size_t> firstHead;              ///< per layer
+  std::vector<size_t> poolOf;           ///< per layer
+  std::vector<std::vector<Slab>> slabs; ///< per layer, component
+  std::vector<size_t> firstHead;        ///< per layer
   std::vector<Sequence> sequences;
   uint64_t mostPageBytes = 0;
 };

@@ -1,4 +1,5 @@
-//===- CodeObject.cpp - The kernels of a target ---------------------------------===//
+//===- CodeObject.cpp - The kernels of a target
+//---------------------------------===//
 
 #include "CodeObject.h"
 #include "Status.h"
@@ -13,8 +14,8 @@ CodeObject::CodeObject(File f) : file(std::move(f)) {
   std::string name = "/proc/self/fd/" + std::to_string(file.fd.get());
   handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle)
-    fail(Code::InvalidArgument, "cannot load %s: %s",
-         file.path.c_str(), ::dlerror());
+    fail(Code::InvalidArgument, "cannot load %s: %s", file.path.c_str(),
+         ::dlerror());
   using AbiFn = int64_t (*)();
   auto abi = reinterpret_cast<AbiFn>(::dlsym(handle, "sparse_kernel_abi"));
   int64_t found = abi ? abi() : -1;
@@ -22,11 +23,11 @@ CodeObject::CodeObject(File f) : file(std::move(f)) {
     return;
   ::dlclose(std::exchange(handle, nullptr));
   if (!abi)
-    fail(Code::InvalidArgument,
-         "%s does not export sparse_kernel_abi", file.path.c_str());
-  fail(Code::Incompatible,
-       "%s has kernel ABI %lld, this runtime has %lld", file.path.c_str(),
-       static_cast<long long>(found), static_cast<long long>(kernelAbi));
+    fail(Code::InvalidArgument, "%s does not export sparse_kernel_abi",
+         file.path.c_str());
+  fail(Code::Incompatible, "%s has kernel ABI %lld, this runtime has %lld",
+       file.path.c_str(), static_cast<long long>(found),
+       static_cast<long long>(kernelAbi));
 }
 
 CodeObject::CodeObject(CodeObject &&other) noexcept

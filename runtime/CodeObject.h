@@ -1,4 +1,5 @@
-//===- CodeObject.h - The kernels of a target -------------------------*- C++ -*-===//
+//===- CodeObject.h - The kernels of a target -------------------------*- C++
+//-*-===//
 #ifndef SPARSE_RUNTIME_CODEOBJECT_H
 #define SPARSE_RUNTIME_CODEOBJECT_H
 

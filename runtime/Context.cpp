@@ -128,8 +128,8 @@ void Context::compact(uint32_t seq, Compact which) {
   kv->compacted(seq, which);
 }
 
-void Context::prefill(uint32_t seq, const int32_t *ids, size_t n,
-                      float *hidden, float *logitsOut) {
+void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
+                      float *logitsOut) {
   checkSequence(seq);
   if (n == 0)
     fail(Code::InvalidArgument, "the prompt is empty");
@@ -149,8 +149,7 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n,
   for (size_t done = 0; done < n;) {
     if (done > 0) {
       beginStep();
-      kv->reserve(seq, std::min<size_t>(plan->rows, n - done),
-                  Append::Prefill);
+      kv->reserve(seq, std::min<size_t>(plan->rows, n - done), Append::Prefill);
     }
     size_t rows = std::min<size_t>(plan->rows, n - done);
     prefillChunk(seq, ids + done, rows);
@@ -257,10 +256,76 @@ void Context::trim(uint32_t seq, uint64_t n) {
   kv->trim(seq, n);
   if (n == before)
     return;
+  rebuild(seq);
+}
+
+/// Recomputes the page fields that follow from keys and values.
+void Context::rebuild(uint32_t seq) {
   BoundPlan *bound = executor->find(artifact->findPlan("maintain_rebuild"));
   if (!bound)
     return;
   if (bound->sequences)
     bound->sequences[0] = static_cast<int32_t>(seq);
   runStep(*bound);
+}
+
+//===----------------------------------------------------------------------===//
+// Synthetic content
+//===----------------------------------------------------------------------===//
+
+/// Fills one page with numbers in [-1, 1) of a fixed sequence.
+static void fillPage(uint8_t *page, uint64_t bytes, DType type,
+                     uint64_t state) {
+  uint64_t element = dtypeBytes(type);
+  state = state * 0x9e3779b97f4a7c15u + 1;
+  for (uint64_t i = 0; i < bytes / element; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    float value = static_cast<float>(static_cast<int32_t>(state >> 32)) *
+                  (1.0f / 2147483648.0f);
+    if (type == DType::F32) {
+      std::memcpy(page + i * 4, &value, 4);
+    } else {
+      uint16_t narrow =
+          type == DType::BF16 ? floatToBF16(value) : floatToF16(value);
+      std::memcpy(page + i * 2, &narrow, 2);
+    }
+  }
+}
+
+void Context::fillRandom(uint32_t seq, uint64_t n, uint64_t seed) {
+  checkSequence(seq);
+  if (kv->length(seq) != 0)
+    fail(Code::FailedPrecondition, "the sequence is not empty");
+  DType type = DType::I8;
+  parseDType(artifact->manifest().model.kvDType, type);
+  if (type != DType::F32 && type != DType::BF16 && type != DType::F16)
+    fail(Code::Unimplemented, "cannot make up a cache of element type %s",
+         artifact->manifest().model.kvDType.c_str());
+  bool content = false;
+  for (const LayerLayout &layout : kv->layouts()) {
+    if (layout.slotted || std::any_of(layout.caps.begin(), layout.caps.end(),
+                                      [](int64_t cap) { return cap >= 0; }))
+      fail(Code::Unimplemented, "cannot make up a cache that evicts");
+    for (const Component &component : layout.components)
+      content |= component.content;
+  }
+  if (content && !artifact->findPlan("maintain_rebuild"))
+    fail(Code::Unimplemented, "the model has no entry maintain_rebuild");
+  beginStep();
+  kv->reserve(seq, n, Append::Prefill);
+  kv->advance(seq, n, Append::Prefill);
+  for (uint32_t layer = 0; layer < kv->layouts().size(); ++layer) {
+    const LayerLayout &layout = kv->layouts()[layer];
+    parallel->forEach(layout.kvHeads, [&](int64_t task) {
+      uint32_t head = static_cast<uint32_t>(task);
+      for (uint64_t i = 0; i < kv->pages(seq, layer, head); ++i)
+        fillPage(kv->keyBase(layer) +
+                     static_cast<uint64_t>(kv->pageAt(seq, layer, head, i)) *
+                         layout.pageBytes,
+                 layout.pageBytes, type,
+                 ((seed * 4099 + layer) * 4099 + head) * 1048583 + i);
+    });
+  }
+  kv->storeCounts(seq);
+  rebuild(seq);
 }

@@ -19,10 +19,10 @@ namespace sparse::runtime {
 
 struct ContextOptions {
   uint32_t maxSequences = 64;
-  uint64_t limitBytes = 0; ///< of KV pages; 0 = 3/4 of physical memory
-  unsigned threads = 0;    ///< 0 = all processors this process may use
-  bool checkCounts = false; ///< compare the mirror after each step
-  std::shared_ptr<Memory> memory;     ///< null = the operating system
+  uint64_t limitBytes = 0;        ///< of KV pages; 0 = 3/4 of physical memory
+  unsigned threads = 0;           ///< 0 = all processors this process may use
+  bool checkCounts = false;       ///< compare the mirror after each step
+  std::shared_ptr<Memory> memory; ///< null = the operating system
   std::shared_ptr<Parallel> parallel; ///< null = an own pool
 };
 
@@ -56,6 +56,11 @@ public:
 
   void trim(uint32_t seq, uint64_t n);
 
+  /// Makes an empty sequence look like one of `n` tokens, with random keys and
+  /// values in [-1, 1): for measuring at a depth that would take long to
+  /// compute. UNIMPLEMENTED for layers that store positions or have caps.
+  void fillRandom(uint32_t seq, uint64_t n, uint64_t seed);
+
   /// Makes the running or the next step fail with CANCELLED, once.
   void cancel() { cancelled = true; }
 
@@ -69,6 +74,7 @@ private:
   void verifyCounts(uint32_t seq);
   void prefillChunk(uint32_t seq, const int32_t *ids, size_t n);
   void compact(uint32_t seq, Compact which);
+  void rebuild(uint32_t seq);
   void decodeBucket(const DecodeRow *rows, size_t n, float *logits);
 
   std::shared_ptr<const Model> artifact;

@@ -31,11 +31,11 @@ bool sparse::runtime::parseDType(const std::string &name, DType &type) {
   static const struct {
     const char *lower, *upper;
     DType type;
-  } names[] = {{"f64", "F64", DType::F64},    {"f32", "F32", DType::F32},
-               {"f16", "F16", DType::F16},    {"bf16", "BF16", DType::BF16},
-               {"i64", "I64", DType::I64},    {"i32", "I32", DType::I32},
-               {"i16", "I16", DType::I16},    {"i8", "I8", DType::I8},
-               {"u8", "U8", DType::U8},       {"bool", "BOOL", DType::Bool}};
+  } names[] = {{"f64", "F64", DType::F64}, {"f32", "F32", DType::F32},
+               {"f16", "F16", DType::F16}, {"bf16", "BF16", DType::BF16},
+               {"i64", "I64", DType::I64}, {"i32", "I32", DType::I32},
+               {"i16", "I16", DType::I16}, {"i8", "I8", DType::I8},
+               {"u8", "U8", DType::U8},    {"bool", "BOOL", DType::Bool}};
   for (const auto &entry : names) {
     if (name == entry.lower || name == entry.upper) {
       type = entry.type;
@@ -79,7 +79,8 @@ template <typename T> static bool encodeInteger(double value, void *out) {
     return false;
   int64_t wide = static_cast<int64_t>(value);
   T narrow = static_cast<T>(wide);
-  if (static_cast<double>(wide) != value || static_cast<int64_t>(narrow) != wide)
+  if (static_cast<double>(wide) != value ||
+      static_cast<int64_t>(narrow) != wide)
     return false;
   std::memcpy(out, &narrow, sizeof(T));
   return true;

@@ -42,6 +42,62 @@ Mapping::Mapping(const File &file) : bytes(file.size) {
   base = static_cast<const uint8_t *>(address);
 }
 
+void *sparse::runtime::mapAnonymous(uint64_t bytes, int protection) {
+  constexpr uint64_t huge = 2 << 20;
+  uint64_t slack = bytes >= huge ? huge : 0;
+  if (bytes > UINT64_MAX / 2)
+    return nullptr;
+  void *address = ::mmap(nullptr, bytes + slack, protection,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED)
+    return nullptr;
+  if (!slack)
+    return address;
+  // Give back what lies outside the aligned part.
+  uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  uintptr_t start = reinterpret_cast<uintptr_t>(address);
+  uintptr_t aligned = (start + huge - 1) / huge * huge;
+  uintptr_t end = (aligned + bytes + page - 1) / page * page;
+  if (aligned > start)
+    ::munmap(address, aligned - start);
+  if (start + bytes + slack > end)
+    ::munmap(reinterpret_cast<void *>(end), start + bytes + slack - end);
+  ::madvise(reinterpret_cast<void *>(aligned), bytes, MADV_HUGEPAGE);
+  return reinterpret_cast<void *>(aligned);
+}
+
+static void readAll(const File &file, uint8_t *out, uint64_t bytes) {
+  uint64_t done = 0;
+  while (done < bytes) {
+    ssize_t got = ::pread(file.fd.get(), out + done, bytes - done,
+                          static_cast<off_t>(done));
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got < 0)
+      fail(Code::DataLoss, "cannot read %s: %s", file.path.c_str(),
+           std::strerror(errno));
+    if (got == 0)
+      fail(Code::DataLoss, "%s became shorter while it was read",
+           file.path.c_str());
+    done += static_cast<uint64_t>(got);
+  }
+}
+
+Mapping Mapping::copy(const File &file) {
+  Mapping result;
+  if (file.size == 0)
+    return result;
+  void *address = mapAnonymous(file.size, PROT_READ | PROT_WRITE);
+  if (!address)
+    fail(Code::ResourceExhausted, "no memory for the %llu bytes of %s",
+         static_cast<unsigned long long>(file.size), file.path.c_str());
+  result.base = static_cast<const uint8_t *>(address);
+  result.bytes = file.size;
+  readAll(file, static_cast<uint8_t *>(address), file.size);
+  ::mprotect(address, file.size, PROT_READ);
+  return result;
+}
+
 Mapping::Mapping(Mapping &&other) noexcept
     : base(std::exchange(other.base, nullptr)),
       bytes(std::exchange(other.bytes, 0)) {}
@@ -99,20 +155,7 @@ std::string sparse::runtime::readFile(const File &file, uint64_t limit) {
          file.path.c_str(), static_cast<unsigned long long>(file.size),
          static_cast<unsigned long long>(limit));
   std::string text(file.size, '\0');
-  uint64_t done = 0;
-  while (done < text.size()) {
-    ssize_t got = ::pread(file.fd.get(), &text[done], text.size() - done,
-                          static_cast<off_t>(done));
-    if (got < 0 && errno == EINTR)
-      continue;
-    if (got < 0)
-      fail(Code::DataLoss, "cannot read %s: %s", file.path.c_str(),
-           std::strerror(errno));
-    if (got == 0)
-      fail(Code::DataLoss, "%s became shorter while it was read",
-           file.path.c_str());
-    done += static_cast<uint64_t>(got);
-  }
+  readAll(file, reinterpret_cast<uint8_t *>(text.data()), text.size());
   return text;
 }
 

@@ -109,8 +109,7 @@ const Tiling &OneDNNGemm::tiling(const GemmStep &step) {
     result.count = static_cast<int64_t>(ceilDiv(step.n, columns));
     result.rest = step.n - (result.count - 1) * columns;
     return makeTile(step, result.rest, blocked, result.last) &&
-           (result.count == 1 ||
-            makeTile(step, columns, blocked, result.full));
+           (result.count == 1 || makeTile(step, columns, blocked, result.full));
   };
   // [panel][k][64] is oneDNN's own BA16a64b when k divides by 16, which its
   // AVX-512 kernels read. Elsewhere each panel is a plain matrix.
@@ -187,9 +186,8 @@ void OneDNNGemm::run(Parallel &parallel, const GemmStep &step, const float *a,
                      const void *b, float *c) {
   OneThread one;
   const Tiling &cut = tiling(step);
-  parallel.forEach(cut.count, [&](int64_t task) {
-    runTile(step, cut, task, a, b, c);
-  });
+  parallel.forEach(cut.count,
+                   [&](int64_t task) { runTile(step, cut, task, a, b, c); });
 }
 
 std::unique_ptr<Gemm> sparse::runtime::createGemm() {

@@ -145,8 +145,8 @@ static Component parseComponent(const JsonRef &json,
   if (component.rowBytes() > (uint64_t(1) << 46))
     shape.fail("too large");
   if (component.scope == Scope::Page || component.scope == Scope::Slot) {
-    uint64_t extent = component.scope == Scope::Page ? layout.maxPages
-                                                     : layout.maxSlots();
+    uint64_t extent =
+        component.scope == Scope::Page ? layout.maxPages : layout.maxSlots();
     if (component.axis >= component.shape.size() ||
         component.shape[component.axis] != extent ||
         component.shape[0] != layout.kvHeads)
@@ -197,9 +197,8 @@ static LayerLayout parseLayer(const JsonRef &json, const ModelFacts &facts) {
   if (caps.size() != layout.kvHeads)
     caps.fail("expected one cap (or null) per KV head");
   for (size_t i = 0; i < layout.kvHeads; ++i)
-    layout.caps.push_back(caps.at(i).isNull()
-                              ? -1
-                              : caps.at(i).asInt(1, facts.maxContext));
+    layout.caps.push_back(
+        caps.at(i).isNull() ? -1 : caps.at(i).asInt(1, facts.maxContext));
   const std::string &cap = json.getString("prefill_cap");
   if (cap == "end")
     layout.prefillCap = PrefillCap::End;
@@ -217,10 +216,10 @@ static LayerLayout parseLayer(const JsonRef &json, const ModelFacts &facts) {
   }
   layout.table = findOwn(json, layout, "table", Scope::Page,
                          {layout.kvHeads, layout.maxPages}, -1);
-  layout.count = findOwn(json, layout, "count", Scope::Head,
-                         {layout.kvHeads}, 0);
-  layout.victim = findOwn(json, layout, "victim", Scope::Head,
-                          {layout.kvHeads}, -1);
+  layout.count =
+      findOwn(json, layout, "count", Scope::Head, {layout.kvHeads}, 0);
+  layout.victim =
+      findOwn(json, layout, "victim", Scope::Head, {layout.kvHeads}, -1);
   return layout;
 }
 

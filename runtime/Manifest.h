@@ -39,11 +39,11 @@ enum class PrefillCap { None, End, Chunk };
 /// The solved layout of one layer's cache. Units: slots, pages, bytes.
 struct LayerLayout {
   uint32_t kvHeads = 0;
-  uint32_t page = 0;       ///< slots of a page
-  uint64_t pageBytes = 0;  ///< K and V of one page of one head
-  uint64_t keyBytes = 0;   ///< the offset of V in a page
-  uint64_t slotBytes = 0;  ///< K and V of one slot of one head
-  uint64_t maxPages = 0;   ///< width of the page table
+  uint32_t page = 0;         ///< slots of a page
+  uint64_t pageBytes = 0;    ///< K and V of one page of one head
+  uint64_t keyBytes = 0;     ///< the offset of V in a page
+  uint64_t slotBytes = 0;    ///< K and V of one slot of one head
+  uint64_t maxPages = 0;     ///< width of the page table
   std::vector<int64_t> caps; ///< per head; -1 = no cap
   PrefillCap prefillCap = PrefillCap::None;
   bool slotted = false;

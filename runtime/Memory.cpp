@@ -2,6 +2,7 @@
 
 #include "Memory.h"
 #include "Checked.h"
+#include "File.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -13,7 +14,9 @@ size_t sparse::runtime::osPageBytes() {
   return static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 }
 
-void *Memory::reserve(size_t bytes) {
+void *Memory::reserve(size_t bytes, bool huge) {
+  if (huge)
+    return mapAnonymous(bytes, PROT_NONE);
   void *address = ::mmap(nullptr, bytes, PROT_NONE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return address == MAP_FAILED ? nullptr : address;
@@ -29,9 +32,9 @@ void Memory::decommit(void *address, size_t bytes) {
 
 void Memory::release(void *address, size_t bytes) { ::munmap(address, bytes); }
 
-Region::Region(Memory &memory, uint64_t size, bool committed)
+Region::Region(Memory &memory, uint64_t size, bool committed, bool huge)
     : memory(&memory), bytes(alignTo(size ? size : 1, osPageBytes())) {
-  base = static_cast<uint8_t *>(memory.reserve(bytes));
+  base = static_cast<uint8_t *>(memory.reserve(bytes, huge));
   if (!base)
     fail(Code::ResourceExhausted, "cannot reserve %llu bytes of addresses",
          static_cast<unsigned long long>(bytes));

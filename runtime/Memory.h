@@ -18,8 +18,9 @@ public:
   virtual ~Memory() = default;
 
   /// Reserves addresses without memory behind them, aligned to the OS page.
-  /// Null on failure.
-  virtual void *reserve(size_t bytes);
+  /// Null on failure. With `huge` the range will be read in bulk, and huge
+  /// pages are worth their granularity.
+  virtual void *reserve(size_t bytes, bool huge);
 
   /// Makes a part of a reserved range readable, writable and zero-filled on
   /// first touch. Idempotent. False on failure, which must change nothing.
@@ -39,7 +40,7 @@ public:
   Region() = default;
   /// Throws RESOURCE_EXHAUSTED. With `committed` all of it is usable at once
   /// (and costs nothing until it is touched).
-  Region(Memory &memory, uint64_t bytes, bool committed);
+  Region(Memory &memory, uint64_t bytes, bool committed, bool huge);
   Region(Region &&other) noexcept;
   Region &operator=(Region &&other) noexcept;
   ~Region();

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <map>
+#include <unistd.h>
 
 using namespace sparse::runtime;
 
@@ -14,27 +15,31 @@ static constexpr uint64_t maxManifest = 64 << 20;
 static constexpr uint64_t maxPlan = 256 << 20;
 static constexpr uint64_t maxTokenizer = 256 << 20;
 
-/// Compares the bytes behind an open descriptor with the manifest.
-static void verifySection(const File &file, const Section &section,
-                          bool digest) {
+static void verifySize(const File &file, const Section &section) {
   if (file.size != section.bytes)
     fail(Code::DataLoss, "%s has %llu bytes, the manifest says %llu",
          file.path.c_str(), static_cast<unsigned long long>(file.size),
          static_cast<unsigned long long>(section.bytes));
-  if (!digest)
-    return;
-  Mapping map(file);
-  if (sha256(map.data(), map.size()) != section.sha256)
+}
+
+static void verifyDigest(const File &file, const Section &section,
+                         const Mapping &bytes) {
+  if (sha256(bytes.data(), bytes.size()) != section.sha256)
     fail(Code::DataLoss,
          "%s does not match its digest; the file was altered or damaged, "
          "compile or copy the model again",
          file.path.c_str());
 }
 
+static bool shouldMap(const File &file, const LoadOptions &options) {
+  uint64_t physical = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                      static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  return options.mapWeights || file.size > physical / 2;
+}
+
 void Model::choose(const LoadOptions &options) {
-  std::set<std::string> features = options.cpuFeatures.empty()
-                                       ? hostCpuFeatures()
-                                       : options.cpuFeatures;
+  std::set<std::string> features =
+      options.cpuFeatures.empty() ? hostCpuFeatures() : options.cpuFeatures;
   std::string reasons;
   for (const Target &target : info.targets) {
     if (!options.target.empty() && target.name != options.target)
@@ -71,30 +76,39 @@ Model::Model(const std::string &path, const LoadOptions &options)
   // Everything is opened and verified before anything is used; what is used
   // are the same descriptors.
   std::map<std::string, File> files;
+  Mapping weightsBytes;
   const Section *weightsSection = nullptr, *tokenizerSection = nullptr;
   for (const Section &section : info.sections) {
     File file = dir.open(section.path);
-    verifySection(file, section, options.verify);
+    verifySize(file, section);
+    Mapping bytes;
+    if (section.kind == "weights" && !shouldMap(file, options))
+      bytes = Mapping::copy(file);
+    else
+      bytes = Mapping(file);
+    if (options.verify)
+      verifyDigest(file, section, bytes);
     files.emplace(section.path, std::move(file));
     if (section.kind == "weights") {
       if (weightsSection)
         fail(Code::InvalidArgument, "%s: two sections of kind weights",
              path.c_str());
       weightsSection = &section;
+      weightsBytes = std::move(bytes);
     } else if (section.kind == "tokenizer") {
       tokenizerSection = &section;
     }
   }
   if (weightsSection)
-    weights = SafeTensors(files.at(weightsSection->path));
+    weights = SafeTensors(std::move(weightsBytes),
+                          files.at(weightsSection->path).path);
   if (tokenizerSection)
-    tokenizerText =
-        readFile(files.at(tokenizerSection->path), maxTokenizer);
+    tokenizerText = readFile(files.at(tokenizerSection->path), maxTokenizer);
   code = CodeObject(std::move(files.at(chosen->code)));
   for (const EntryInfo &entry : info.entries) {
     const File &file = files.at(entry.plan);
-    entries.push_back(parsePlan(readFile(file, maxPlan), file.path, entry,
-                                info, weights, code));
+    entries.push_back(parsePlan(readFile(file, maxPlan), file.path, entry, info,
+                                weights, code));
   }
   indexPlans();
 }
@@ -133,8 +147,9 @@ void Model::indexPlans() {
     other |= layout.prefillCap != PrefillCap::Chunk;
   }
   if (capped && !findPlan("maintain_compact"))
-    fail(Code::InvalidArgument, "%s: layers have a cap but there is no entry "
-                                "maintain_compact",
+    fail(Code::InvalidArgument,
+         "%s: layers have a cap but there is no entry "
+         "maintain_compact",
          directory.c_str());
   // maintain_compact works on every capped layer, so it cannot run between
   // the chunks when some of them wait for the end of the prompt.

@@ -20,6 +20,10 @@ using LogFn = std::function<void(LogLevel, const std::string &)>;
 struct LoadOptions {
   /// Check the digests of sections. The manifest is always checked.
   bool verify = true;
+  /// Map the weights instead of reading them into huge pages: processes share
+  /// the memory, decoding is slower. Weights of more than half of the physical
+  /// memory are always mapped.
+  bool mapWeights = false;
   /// Name of the target to use; empty = the best that the CPU supports.
   std::string target;
   /// CPU features to assume; empty = those of the host.

@@ -15,7 +15,8 @@ static constexpr uint64_t growBytes = 4 << 20;
 PagePool::PagePool(Memory &memory, uint64_t pageBytes, uint64_t limit)
     : memory(memory), bytes(pageBytes),
       maxPages(std::min<uint64_t>(limit, std::numeric_limits<int32_t>::max())),
-      region(memory, checkedMul(maxPages, pageBytes), /*committed=*/false) {}
+      region(memory, checkedMul(maxPages, pageBytes), /*committed=*/false,
+             /*huge=*/true) {}
 
 void PagePool::ensure(uint64_t n) {
   uint64_t free = counts.size() - used;
@@ -36,7 +37,8 @@ void PagePool::ensure(uint64_t n) {
   // The only two things that can fail come first.
   counts.reserve(wanted);
   uint64_t begin = old * bytes / osPageBytes() * osPageBytes();
-  uint64_t end = std::min(region.size(), alignTo(wanted * bytes, osPageBytes()));
+  uint64_t end =
+      std::min(region.size(), alignTo(wanted * bytes, osPageBytes()));
   if (!memory.commit(region.data() + begin, end - begin))
     fail(Code::ResourceExhausted,
          "the system has no memory for %llu more cache pages",

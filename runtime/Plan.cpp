@@ -109,8 +109,8 @@ void PlanParser::parseState(const JsonRef &json, PlanBuffer &buffer) {
   const LayerLayout &layout = manifest.layers[buffer.layer];
   const Component *component = layout.find(buffer.name);
   if (!component)
-    json.fail("layer " + std::to_string(buffer.layer) +
-              " has no component '" + buffer.name + "'");
+    json.fail("layer " + std::to_string(buffer.layer) + " has no component '" +
+              buffer.name + "'");
   buffer.component = component - layout.components.data();
 }
 
@@ -181,8 +181,8 @@ void PlanParser::expectMatrix(const JsonRef &json, uint32_t index,
   const PlanBuffer &buffer = plan.buffers[index];
   if (buffer.kind == BufferKind::State)
     json.fail("a gemm cannot work on the cache");
-  if (written && (buffer.kind == BufferKind::Weight ||
-                  buffer.kind == BufferKind::Input))
+  if (written &&
+      (buffer.kind == BufferKind::Weight || buffer.kind == BufferKind::Input))
     json.fail("a gemm cannot write to this buffer");
   if (buffer.bytes < bytes)
     json.fail("the buffer has " + std::to_string(buffer.bytes) +
@@ -202,14 +202,14 @@ void PlanParser::parseGemm(const JsonRef &json, GemmStep &step) {
   if (!parseDType(json.getString("dtype"), step.weights) ||
       (step.weights != DType::F32 && step.weights != DType::BF16))
     json.at("dtype").fail("expected f32 or bf16");
-  expectMatrix(json.at("a"), step.a,
-               checkedMul(checkedMul(step.m, step.k), 4), false);
+  expectMatrix(json.at("a"), step.a, checkedMul(checkedMul(step.m, step.k), 4),
+               false);
   expectMatrix(json.at("b"), step.b,
                checkedMul(checkedMul(ceilDiv(step.n, 64) * 64, step.k),
                           dtypeBytes(step.weights)),
                false);
-  expectMatrix(json.at("c"), step.c,
-               checkedMul(checkedMul(step.m, step.n), 4), true);
+  expectMatrix(json.at("c"), step.c, checkedMul(checkedMul(step.m, step.n), 4),
+               true);
 }
 
 PlanStep PlanParser::parseStep(const JsonRef &json) {

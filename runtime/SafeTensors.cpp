@@ -13,8 +13,9 @@ using namespace sparse::runtime;
 
 static constexpr uint64_t maxHeader = 100000000;
 
-SafeTensors::SafeTensors(const File &file) : map(file) {
-  const char *where = file.path.c_str();
+SafeTensors::SafeTensors(Mapping bytes, const std::string &path)
+    : map(std::move(bytes)) {
+  const char *where = path.c_str();
   if (map.size() < 8)
     fail(Code::InvalidArgument, "%s: shorter than its header length", where);
   uint64_t length = 0;
@@ -28,8 +29,8 @@ SafeTensors::SafeTensors(const File &file) : map(file) {
   std::string text(reinterpret_cast<const char *>(map.data()) + 8, length);
   if (text.empty() || text[0] != '{')
     fail(Code::InvalidArgument, "%s: the header is not a JSON object", where);
-  Json json = parseJson(text, file.path);
-  JsonRef root(json, file.path);
+  Json json = parseJson(text, path);
+  JsonRef root(json, path);
 
   struct Range {
     uint64_t begin, end;
@@ -38,7 +39,7 @@ SafeTensors::SafeTensors(const File &file) : map(file) {
   for (auto it = json.begin(); it != json.end(); ++it) {
     if (it.key() == "__metadata__")
       continue;
-    JsonRef entry(it.value(), file.path + ":" + it.key());
+    JsonRef entry(it.value(), path + ":" + it.key());
     TensorView view;
     if (!parseDType(entry.getString("dtype"), view.dtype))
       entry.at("dtype").fail("unknown element type");

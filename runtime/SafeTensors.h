@@ -19,14 +19,17 @@ struct TensorView {
   uint64_t bytes = 0;
 };
 
-/// A safetensors file, mapped read-only. Strict: 8-byte length, JSON header of
+/// A safetensors file. Strict: 8-byte length, JSON header of
 /// at most 100 MB, tensors that cover the data without overlap or hole.
 class SafeTensors {
 public:
   SafeTensors() = default;
 
-  /// Throws INVALID_ARGUMENT for a malformed file.
-  explicit SafeTensors(const File &file);
+  /// Throws INVALID_ARGUMENT for a malformed file. `where` is its name for
+  /// messages.
+  SafeTensors(Mapping bytes, const std::string &where);
+  explicit SafeTensors(const File &file)
+      : SafeTensors(Mapping(file), file.path) {}
 
   /// Null when there is no such tensor.
   const TensorView *find(const std::string &name) const;

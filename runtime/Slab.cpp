@@ -7,14 +7,19 @@
 
 using namespace sparse::runtime;
 
+// Rows from this size on lie in huge pages: smaller ones would take much more
+// memory than they use.
+static constexpr uint64_t hugeRow = 512 << 10;
+
 Slab::Slab(Memory &memory, const Component &component,
            const LayerLayout &layout, uint64_t sequences)
     : region(memory, checkedMul(component.rowBytes(), sequences),
-             /*committed=*/true),
+             /*committed=*/true, component.rowBytes() >= hugeRow),
       rowBytes(component.rowBytes()), element(dtypeBytes(component.dtype)) {
   std::memcpy(init, component.init, sizeof(init));
   slots = component.scope == Scope::Slot;
-  paged = (slots || component.scope == Scope::Page) && component.name != "table";
+  paged =
+      (slots || component.scope == Scope::Page) && component.name != "table";
   if (!paged)
     return;
   for (size_t i = 1; i < component.axis; ++i)
@@ -39,8 +44,7 @@ static void fillElements(uint8_t *out, uint64_t bytes, const uint8_t *init,
 }
 
 template <typename Fn>
-void Slab::forRanges(uint64_t head, uint64_t begin, uint64_t end,
-                     Fn fn) const {
+void Slab::forRanges(uint64_t head, uint64_t begin, uint64_t end, Fn fn) const {
   for (uint64_t i = 0; i < outer; ++i) {
     uint64_t start = ((head * outer + i) * extent + begin) * inner * element;
     fn(start, (end - begin) * inner * element);

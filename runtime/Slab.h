@@ -57,7 +57,8 @@ private:
   uint64_t rowBytes, element;
   uint8_t init[8];
   bool paged, slots;
-  // A row is [heads][outer][extent][inner], extent = the axis of pages or slots.
+  // A row is [heads][outer][extent][inner], extent = the axis of pages or
+  // slots.
   uint64_t outer = 1, extent = 1, inner = 1, entriesPerPage = 1;
 };
 

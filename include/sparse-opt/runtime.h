@@ -96,6 +96,9 @@ typedef struct sparse_load_options {
   const char *target;
   sparse_log_fn log;
   void *log_user;
+  /** Non-zero: map the weights instead of reading them into huge pages.
+      Processes then share their memory, and decoding is slower. */
+  int32_t map_weights;
 } sparse_load_options;
 
 /** Facts about a model. Numbers are those of the source model. */
@@ -294,6 +297,15 @@ typedef struct sparse_api {
                                     sparse_sequence sequence, uint64_t tokens,
                                     sparse_append how);
 
+  /** For measurements: makes an empty sequence look like one of `tokens`
+      tokens, with random keys and values in [-1, 1) that depend on `seed`
+      alone. FAILED_PRECONDITION when it is not empty; UNIMPLEMENTED for models
+      that evict or quantize; OUT_OF_RANGE, RESOURCE_EXHAUSTED. */
+  sparse_status (*sequence_fill_random)(sparse_context *context,
+                                        sparse_sequence sequence,
+                                        uint64_t tokens, uint64_t seed);
+
+  /** Usage of one sequence. Shared pages count for every sequence. */
   sparse_status (*sequence_usage)(sparse_context *context,
                                   sparse_sequence sequence,
                                   sparse_usage *usage);

@@ -48,8 +48,7 @@ inline void check(sparse_status status) {
 /// A loaded model.
 class Model {
 public:
-  explicit Model(const std::string &path,
-                 sparse_load_options options = {}) {
+  explicit Model(const std::string &path, sparse_load_options options = {}) {
     options.struct_size = sizeof(options);
     check(api().model_load(path.c_str(), &options, &handle));
   }
@@ -115,6 +114,9 @@ public:
   void clear() { check(api().sequence_clear(context, handle)); }
   void reserve(uint64_t tokens, sparse_append how) {
     check(api().sequence_reserve(context, handle, tokens, how));
+  }
+  void fillRandom(uint64_t tokens, uint64_t seed) {
+    check(api().sequence_fill_random(context, handle, tokens, seed));
   }
   uint64_t length() const {
     uint64_t length = 0;

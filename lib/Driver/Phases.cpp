@@ -77,8 +77,6 @@ void sparse::driver::addPhase(OpPassManager &manager, Phase phase, const RoadOpt
   }
   case Phase::Linalg:
     manager.addPass(createConvertToLinalgPass());
-    manager.addPass(createCanonicalizerPass());
-    manager.addPass(createCSEPass());
     return;
   case Phase::Kernels:
     return buildCPUKernelsPipeline(manager);

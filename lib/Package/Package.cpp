@@ -80,10 +80,15 @@ LogicalResult Writer::writePlans() {
 }
 
 LogicalResult Writer::writeCode() {
-  for (auto [index, target] : llvm::enumerate(target::cpuTargets())) {
-    options.progress("generating code", double(index) / target::cpuTargets().size());
+  options.progress("generating code", 0);
+  std::vector<target::CodeOutput> outputs;
+  for (const target::CPUTarget &target : target::cpuTargets())
+    outputs.push_back({&target, pathOf(("code/" + target.name + ".so").str())});
+  if (failed(target::emitSharedObjects(module, outputs)))
+    return failure();
+  for (const target::CPUTarget &target : target::cpuTargets()) {
     std::string path = ("code/" + target.name + ".so").str();
-    if (failed(target::emitSharedObject(module, target, pathOf(path))) || failed(addSection(path, "code")))
+    if (failed(addSection(path, "code")))
       return failure();
     Array flags;
     for (StringRef flag : target.requiredFlags)

@@ -15,6 +15,8 @@
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Target/TargetMachine.h"
 
+#include <thread>
+
 using namespace mlir;
 using namespace sparse::target;
 
@@ -73,13 +75,14 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
 }
 
-static LogicalResult link(ModuleOp module, llvm::StringRef object, llvm::StringRef path) {
+/// Links `object`; returns what is wrong, or nothing.
+static std::string link(llvm::StringRef object, llvm::StringRef path) {
   llvm::ErrorOr<std::string> linker = llvm::sys::findProgramByName("ld.lld-22");
   for (llvm::StringRef name : {"ld.lld", "ld"})
     if (!linker)
       linker = llvm::sys::findProgramByName(name);
   if (!linker)
-    return module.emitError("no linker on the PATH; install lld-22 (ld.lld-22), or any ld");
+    return "no linker on the PATH; install lld-22 (ld.lld-22), or any ld";
   llvm::SmallVector<llvm::StringRef> args{*linker, "-shared", "--gc-sections", "-s", "-o", path, object};
   // The kernels may call libm; the loader finds it by its SONAME.
   for (llvm::StringRef libm : {"/lib/x86_64-linux-gnu/libm.so.6", "/lib64/libm.so.6", "/usr/lib/libm.so.6"})
@@ -89,32 +92,53 @@ static LogicalResult link(ModuleOp module, llvm::StringRef object, llvm::StringR
     }
   std::string message;
   if (llvm::sys::ExecuteAndWait(*linker, args, std::nullopt, {}, 0, 0, &message) != 0)
-    return module.emitError() << "linking '" << path << "' failed" << (message.empty() ? "" : ": ") << message;
-  return success();
+    return "linking '" + path.str() + "' failed" + (message.empty() ? "" : ": " + message);
+  return "";
 }
 
-LogicalResult sparse::target::emitSharedObject(ModuleOp module, const CPUTarget &target, StringRef path) {
-  std::string error;
-  std::unique_ptr<llvm::TargetMachine> machine = createMachine(target, error);
-  if (!machine)
-    return module.emitError() << "no code generator for " << target.name << ": " << error;
-  llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> ir = translate(module, target, *machine, context);
-  if (!ir)
-    return module.emitError("the kernels can't be translated to LLVM IR");
-  optimize(*ir, *machine);
-
+/// Optimizes, generates code and links; returns what is wrong, or nothing. Touches nothing of MLIR.
+static std::string finish(llvm::Module &ir, llvm::TargetMachine &machine, llvm::StringRef path) {
+  optimize(ir, machine);
   llvm::SmallString<128> object;
   int fd = -1;
   if (std::error_code code = llvm::sys::fs::createTemporaryFile("sparse-kernels", "o", fd, object))
-    return module.emitError() << "no temporary file: " << code.message();
+    return "no temporary file: " + code.message();
   llvm::raw_fd_ostream stream(fd, /*shouldClose=*/true);
   llvm::legacy::PassManager codegen;
-  if (machine->addPassesToEmitFile(codegen, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
-    return module.emitError("the code generator can't write objects");
-  codegen.run(*ir);
+  if (machine.addPassesToEmitFile(codegen, stream, nullptr, llvm::CodeGenFileType::ObjectFile))
+    return "the code generator can't write objects";
+  codegen.run(ir);
   stream.close();
-  LogicalResult linked = link(module, object, path);
+  std::string error = link(object, path);
   llvm::sys::fs::remove(object);
-  return linked;
+  return error;
+}
+
+LogicalResult sparse::target::emitSharedObjects(ModuleOp module, ArrayRef<CodeOutput> outputs) {
+  struct Job {
+    std::unique_ptr<llvm::LLVMContext> context;
+    std::unique_ptr<llvm::TargetMachine> machine;
+    std::unique_ptr<llvm::Module> ir;
+    std::string error;
+  };
+  std::vector<Job> jobs(outputs.size());
+  for (auto [job, output] : llvm::zip(jobs, outputs)) {
+    std::string error;
+    job.context = std::make_unique<llvm::LLVMContext>();
+    job.machine = createMachine(*output.target, error);
+    if (!job.machine)
+      return module.emitError() << "no code generator for " << output.target->name << ": " << error;
+    job.ir = translate(module, *output.target, *job.machine, *job.context);
+    if (!job.ir)
+      return module.emitError("the kernels can't be translated to LLVM IR");
+  }
+  std::vector<std::thread> threads;
+  for (auto [job, output] : llvm::zip(jobs, outputs))
+    threads.emplace_back([&job = job, &output = output] { job.error = finish(*job.ir, *job.machine, output.path); });
+  for (std::thread &thread : threads)
+    thread.join();
+  for (Job &job : jobs)
+    if (!job.error.empty())
+      return module.emitError() << job.error;
+  return success();
 }

@@ -4,12 +4,19 @@
 
 #include "lib/Target/CPUTargets.h"
 #include "mlir/IR/BuiltinOps.h"
+#include <string>
 
 namespace sparse::target {
 
-/// Compiles every `llvm.func` of `module` for `target`, adds `sparse_kernel_abi`, and links a shared object at
-/// `path`. Emits one error and fails when LLVM or the linker (ld.lld, found on the PATH) does.
-mlir::LogicalResult emitSharedObject(mlir::ModuleOp module, const CPUTarget &target, llvm::StringRef path);
+/// Where the shared object of one target goes.
+struct CodeOutput {
+  const CPUTarget *target;
+  std::string path;
+};
+
+/// Compiles every `llvm.func` of `module` for every target, adds `sparse_kernel_abi`, and links one shared object each.
+/// Targets are compiled in parallel. Emits one error and fails when LLVM or the linker (ld.lld, found on the PATH) does.
+mlir::LogicalResult emitSharedObjects(mlir::ModuleOp module, llvm::ArrayRef<CodeOutput> outputs);
 
 } // namespace sparse::target
 

@@ -30,6 +30,7 @@ struct Model {
   SmallVector<Layer> layers;
   Value logits;
   Value hidden;  // operand of the row-wise tail (final norm and head)
+  SetVector<Operation *> tail; // ops of the tail, and the weights that only they read
   int64_t maxContext = 0;
 };
 
@@ -39,6 +40,25 @@ struct Rows {
 };
 
 int64_t widthOf(Value value) { return cast<RankedTensorType>(value.getType()).getShape().back(); }
+
+/// Ops without an input: weights and constants.
+bool isLeaf(Operation *op) { return isa<onnx::WeightOp, onnx::ConstantOp, onnx::NoValueOp>(op); }
+
+/// The ops between `hidden` and the logits, and the leaves that nothing else reads.
+SetVector<Operation *> findTail(Value logits, Value hidden) {
+  SetVector<Operation *> tail;
+  SmallVector<Value> work{logits};
+  while (!work.empty()) {
+    Value value = work.pop_back_val();
+    Operation *op = value.getDefiningOp();
+    if (value == hidden || !op)
+      continue;
+    bool shared = isLeaf(op) && llvm::any_of(op->getUsers(), [&](Operation *user) { return !tail.contains(user); });
+    if (!shared && tail.insert(op))
+      llvm::append_range(work, op->getOperands());
+  }
+  return tail;
+}
 
 /// The value from which only row-wise ops lead to the logits: whatever has one activation operand belongs to the tail.
 Value findHidden(Value logits) {
@@ -100,7 +120,7 @@ func::FuncOp EntryBuilder::begin(StringRef name, StringRef kind, int64_t count, 
 
 /// A copy of a row-wise op: the same op on `[rows, width]`.
 Value EntryBuilder::clone(Operation *op) {
-  if (isa<onnx::WeightOp, onnx::ConstantOp, onnx::NoValueOp>(op)) {
+  if (isLeaf(op)) {
     b.clone(*op, map);
     return {};
   }
@@ -183,6 +203,8 @@ func::FuncOp EntryBuilder::buildRows(StringRef name, StringRef kind, int64_t cou
 
   unsigned layer = 0;
   for (Operation &op : model.main.front().without_terminator()) {
+    if (prefill && model.tail.contains(&op))
+      continue; // the logits entry computes it, for the rows that need it
     if (isa<onnx::AttentionOp>(op)) {
       if (failed(attention(model.layers[layer], layer, prefill)))
         return {};
@@ -204,18 +226,11 @@ func::FuncOp EntryBuilder::buildLogits(int64_t count) {
                     TypeRange{rowsType(widthOf(model.logits))});
   func.setResultAttr(0, "plan.name", b.getStringAttr("logits"));
   map.map(model.hidden, func.getArgument(0));
-  // The tail, and what feeds it besides the hidden rows: weights and constants.
-  SetVector<Operation *> tail;
-  SmallVector<Value> work{model.logits};
-  while (!work.empty()) {
-    Value value = work.pop_back_val();
-    Operation *op = value.getDefiningOp();
-    if (value == model.hidden || !op || !tail.insert(op))
-      continue;
-    llvm::append_range(work, op->getOperands());
-  }
+  auto feedsTail = [&](Operation &op) {
+    return isLeaf(&op) && llvm::any_of(op.getUsers(), [&](Operation *user) { return model.tail.contains(user); });
+  };
   for (Operation &op : model.main.front().without_terminator())
-    if (tail.contains(&op))
+    if (model.tail.contains(&op) || feedsTail(op))
       clone(&op);
   func::ReturnOp::create(b, func.getLoc(), map.lookup(model.logits));
   return func;
@@ -319,6 +334,7 @@ LogicalResult Stateful::analyse(Model &model) {
     return model.main.emitError("is not in canonical form: it takes ids and positions and returns logits");
   model.logits = ret.getOperand(0);
   model.hidden = findHidden(model.logits);
+  model.tail = findTail(model.logits, model.hidden);
 
   model.main.walk([&](onnx::RotaryEmbeddingOp rope) {
     int64_t table = cast<RankedTensorType>(rope.getCosCache().getType()).getDimSize(0);

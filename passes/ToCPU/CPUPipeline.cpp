@@ -13,10 +13,11 @@
 using namespace mlir;
 
 void sparse::buildCPUKernelsPipeline(OpPassManager &manager) {
-  manager.addPass(createVectorizeKernelsPass());
+  // Layers share kernels: find that out before anything costly.
+  manager.addPass(createFormKernelsPass());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
-  manager.addPass(createFormKernelsPass());
+  manager.addPass(createVectorizeKernelsPass());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
   manager.addPass(bufferization::createEmptyTensorEliminationPass());

@@ -44,6 +44,9 @@ public:
     for (auto func : llvm::make_early_inc_range(getOperation().getOps<func::FuncOp>()))
       if (func->hasAttr("plan.kind") && failed(formEntry(func)))
         return signalPassFailure();
+    formed.clear();
+    for (func::FuncOp func : entries)
+      func.erase();
   }
 
 private:
@@ -51,7 +54,14 @@ private:
   FailureOr<Kernel> kernelFor(plan::KernelOp op, ArrayRef<MemRefType> inputs);
   FailureOr<Kernel> outline(plan::KernelOp op, ArrayRef<MemRefType> inputs);
 
-  llvm::StringMap<Kernel> kernels; // text of the region and types -> kernel
+  /// A kernel that was formed, and the region it came from.
+  struct Formed {
+    plan::KernelOp op;
+    SmallVector<MemRefType> inputs;
+    Kernel kernel;
+  };
+  llvm::DenseMap<llvm::hash_code, SmallVector<Formed>> formed; // by hash of the region
+  SmallVector<func::FuncOp> entries;                           // erased at the end: `formed` points into them
   llvm::StringMap<unsigned> names;
 };
 
@@ -60,7 +70,9 @@ private:
 LogicalResult FormKernels::formEntry(func::FuncOp func) {
   OpBuilder b(func);
   Location loc = func.getLoc();
-  auto entry = plan::EntryOp::create(b, loc, func.getSymNameAttr(), func->getAttrOfType<StringAttr>("plan.kind"),
+  StringAttr name = func.getSymNameAttr();
+  func.setSymName((name.getValue() + ".formed").str()); // it stays until all kernels are known
+  auto entry = plan::EntryOp::create(b, loc, name, func->getAttrOfType<StringAttr>("plan.kind"),
                                      func->getAttrOfType<IntegerAttr>("plan.rows"), b.getI64IntegerAttr(0));
   Block *body = b.createBlock(&entry.getBody());
   b.setInsertionPointToStart(body);
@@ -122,8 +134,9 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
     }
     for (auto [result, tie] : llvm::zip(kernel.getResults(), kernel.getTies())) {
       if (tie >= 0) {
-        Buffer same = buffers.lookup(kernel.getInputs()[tie]); // a copy: inserting may move the map
-        buffers[result] = same;
+        // A copy: inserting into the map moves what a reference into it names.
+        Buffer tied = buffers.lookup(kernel.getInputs()[tie]);
+        buffers[result] = tied;
         continue;
       }
       if (!buffers.contains(result)) {
@@ -162,27 +175,30 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
     else
       plan::GemmOp::create(b, launch.loc, args[0], args[1], args[2], UnitAttr());
   }
-  func.erase();
+  entries.push_back(func);
   return success();
 }
 
 /// The kernel with this body and these buffers; layers share it.
 FailureOr<Kernel> FormKernels::kernelFor(plan::KernelOp op, ArrayRef<MemRefType> inputs) {
-  std::string key;
-  llvm::raw_string_ostream os(key);
-  for (MemRefType type : inputs)
-    os << type << ';';
-  os << op->getAttrDictionary();
-  OpPrintingFlags flags;
-  flags.useLocalScope().elideLargeElementsAttrs(1 << 20);
-  for (Operation &inner : *op.getBlock())
-    inner.print(os, flags);
-  auto [it, isNew] = kernels.try_emplace(key);
-  if (!isNew)
-    return it->second;
+  // Operands are compared by their types alone (`inputs`, which also have the layout of pools).
+  llvm::hash_code hash = llvm::hash_combine(op.getNameAttr(), op.getTiesAttr(), op->getDiscardableAttrDictionary());
+  op.getBody().walk([&](Operation *inner) {
+    hash = llvm::hash_combine(hash, inner->getName(), inner->getRawDictionaryAttrs(), inner->hashProperties());
+    for (Type type : inner->getResultTypes())
+      hash = llvm::hash_combine(hash, type);
+  });
+  SmallVector<Formed> &candidates = formed[hash];
+  for (Formed &other : candidates)
+    if (ArrayRef<MemRefType>(other.inputs) == inputs && other.op.getTiesAttr() == op.getTiesAttr() &&
+        other.op.getNameAttr() == op.getNameAttr() &&
+        other.op->getDiscardableAttrDictionary() == op->getDiscardableAttrDictionary() &&
+        OperationEquivalence::isRegionEquivalentTo(&other.op.getBody(), &op.getBody(),
+                                                   OperationEquivalence::IgnoreLocations))
+      return other.kernel;
   FailureOr<Kernel> kernel = outline(op, inputs);
   if (succeeded(kernel))
-    it->second = *kernel;
+    candidates.push_back({op, SmallVector<MemRefType>(inputs), *kernel});
   return kernel;
 }
 

@@ -162,18 +162,20 @@ namespace {
 class VectorizeKernels : public sparse::impl::VectorizeKernelsPassBase<VectorizeKernels> {
 public:
   void runOnOperation() override {
-    SmallVector<plan::KernelOp> kernels;
-    getOperation().walk([&](plan::KernelOp kernel) {
+    SmallVector<Operation *> kernels;
+    getOperation().walk([&](Operation *kernel) {
+      if (!isa<plan::KernelOp, func::FuncOp>(kernel))
+        return;
       auto config = kernel->getAttrOfType<sparsity::LoweringConfigAttr>("lowering_config");
       if (config && config.getStrategy() == sparsity::Strategy::Vector)
         kernels.push_back(kernel);
     });
     IRRewriter rewriter(&getContext());
-    for (plan::KernelOp kernel : kernels) {
+    for (Operation *kernel : kernels) {
       // Contractions first: they look at the fills that feed them.
       SmallVector<linalg::GenericOp> contractions;
       SmallVector<linalg::LinalgOp> others;
-      kernel.walk([&](linalg::LinalgOp op) {
+      kernel->walk([&](linalg::LinalgOp op) {
         auto generic = dyn_cast<linalg::GenericOp>(op.getOperation());
         if (generic && isContraction(generic))
           contractions.push_back(generic);

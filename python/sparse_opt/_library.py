@@ -42,6 +42,7 @@ class LoadOptions(Sized):
         ("target", c_char_p),
         ("log", LogFn),
         ("log_user", c_void_p),
+        ("map_weights", c_int32),
     ]
 
 
@@ -144,6 +145,7 @@ class Api(Structure):
         ("sequence_clear", _call(c_void_p, c_uint64)),
         ("sequence_length", _call(c_void_p, c_uint64, POINTER(c_uint64))),
         ("sequence_reserve", _call(c_void_p, c_uint64, c_uint64, c_int32)),
+        ("sequence_fill_random", _call(c_void_p, c_uint64, c_uint64, c_uint64)),
         ("sequence_usage", _call(c_void_p, c_uint64, POINTER(UsageStruct))),
         (
             "sequence_counters",

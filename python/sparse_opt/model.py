@@ -70,23 +70,29 @@ def _usage(call, *arguments):
     return Usage(**{name: getattr(usage, name) for name in names})
 
 
-def load(path, *, target=None, verify=True, log=None):
+def load(path, *, target=None, verify=True, map_weights=False, log=None):
     """Loads a compiled model (the directory `model.spx`).
 
-    `log(level, message)` receives messages; level 2 is a warning.
+    `map_weights` shares the memory of the weights between processes, at some
+    cost in speed. `log(level, message)` receives messages; level 2 is a warning.
     """
-    return Model(path, target=target, verify=verify, log=log)
+    return Model(
+        path, target=target, verify=verify, map_weights=map_weights, log=log
+    )
 
 
 class Model:
     """A loaded model. Immutable; any number of threads may use it."""
 
-    def __init__(self, path, *, target=None, verify=True, log=None):
+    def __init__(
+        self, path, *, target=None, verify=True, map_weights=False, log=None
+    ):
         self._handle = c_void_p()
         self._tokenizer = None
         options = lib.LoadOptions(
             skip_verify=0 if verify else 1,
             target=target.encode() if target else None,
+            map_weights=1 if map_weights else 0,
         )
         if log is not None:
             options.log = lib.LogFn(

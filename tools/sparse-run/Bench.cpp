@@ -18,7 +18,7 @@ struct BenchOptions {
   CommonOptions common;
   std::string prompt = "512", generate = "128", depth = "0", output = "md";
   uint64_t repetitions = 5;
-  bool noWarmup = false;
+  bool noWarmup = false, fill = false;
 };
 
 struct Result {
@@ -60,8 +60,7 @@ static Sequence startAt(Context &context, const Sequence &base,
 
 static double measure(Context &context, Sequence &sequence,
                       const sparse_model_info &info, const Result &test) {
-  std::vector<int32_t> ids =
-      makeIds(test.tokens(), info.vocab, test.depth + 1);
+  std::vector<int32_t> ids = makeIds(test.tokens(), info.vocab, test.depth + 1);
   std::vector<float> logits(info.vocab);
   Timer timer;
   if (test.prompt)
@@ -71,7 +70,7 @@ static double measure(Context &context, Sequence &sequence,
   return timer.seconds();
 }
 
-static Json toJson(const Model &model, uint32_t threads,
+static Json toJson(const Model &model, uint32_t threads, bool filled,
                    const Result &result) {
   Json samples = Json::array(), rates = Json::array();
   std::vector<double> perSecond;
@@ -86,6 +85,7 @@ static Json toJson(const Model &model, uint32_t threads,
   json["n_prompt"] = result.prompt;
   json["n_gen"] = result.generate;
   json["n_depth"] = result.depth;
+  json["depth_filled"] = filled && result.depth > 0;
   json["threads"] = threads;
   json["median_ts"] = median(perSecond);
   json["min_ts"] = *std::min_element(perSecond.begin(), perSecond.end());
@@ -100,9 +100,10 @@ static void printMarkdown(const Model &model, uint32_t threads,
                           const std::vector<Result> &results) {
   sparse_model_info info = model.info();
   std::string policy = info.policy;
-  std::cout << "| model | dtype | policy | target | threads | test | t/s median "
-               "| min | max | KV MB | dense MB |\n"
-            << "|---|---|---|---|---:|---|---:|---:|---:|---:|---:|\n";
+  std::cout
+      << "| model | dtype | policy | target | threads | test | t/s median "
+         "| min | max | KV MB | dense MB |\n"
+      << "|---|---|---|---|---:|---|---:|---:|---:|---:|---:|\n";
   for (const Result &result : results) {
     std::vector<double> rates;
     for (double s : result.seconds)
@@ -132,7 +133,8 @@ static int bench(const BenchOptions &options) {
   for (uint64_t depth : depths) {
     auto add = [&](uint64_t prompt, uint64_t generate, std::string label) {
       if (depth)
-        label += format(" @ d%llu", static_cast<unsigned long long>(depth));
+        label += format(" @ d%llu%s", static_cast<unsigned long long>(depth),
+                        options.fill ? " filled" : "");
       results.push_back({label, prompt, generate, depth, {}, {}});
     };
     for (uint64_t n : prompts)
@@ -155,8 +157,12 @@ static int bench(const BenchOptions &options) {
     // The depth is computed once and forked: forking is not measured.
     if (result.depth && result.depth != baseDepth) {
       base = context.create();
-      std::vector<int32_t> ids = makeIds(result.depth, info.vocab, 0);
-      context.prefill(base, ids.data(), ids.size(), nullptr, nullptr);
+      if (options.fill) {
+        base.fillRandom(result.depth, 0);
+      } else {
+        std::vector<int32_t> ids = makeIds(result.depth, info.vocab, 0);
+        context.prefill(base, ids.data(), ids.size(), nullptr, nullptr);
+      }
       baseDepth = result.depth;
     }
     if (!options.noWarmup) {
@@ -179,7 +185,7 @@ static int bench(const BenchOptions &options) {
   if (output == "json") {
     Json all = Json::array();
     for (const Result &result : results)
-      all.push_back(toJson(model, context.threads(), result));
+      all.push_back(toJson(model, context.threads(), options.fill, result));
     writeJson("-", all);
   } else {
     printMarkdown(model, context.threads(), results);
@@ -203,6 +209,9 @@ std::function<int()> sparse::run::addBench(CLI::App &app) {
       ->check(CLI::Range(1, 1000));
   verb.add_option("-o,--output", options->output, "md or json (default md)")
       ->check(CLI::IsMember({"md", "json"}));
+  verb.add_flag("--fill", options->fill,
+                "Fill the depth with random keys and values instead of "
+                "computing it (speed only; not for models that evict)");
   verb.add_flag("--no-warmup", options->noWarmup,
                 "Skip the unmeasured run before each test");
   verb.footer("Every test runs at every depth. Lists are `512,1024` or ranges "

@@ -50,6 +50,8 @@ void sparse::run::addCommonOptions(CLI::App &verb, CommonOptions &options) {
                 "host's");
   verb.add_flag("--no-verify", options.noVerify,
                 "Do not hash the sections (the manifest always is)");
+  verb.add_flag("--map-weights", options.mapWeights,
+                "Share the weights' memory with other processes (slower)");
   verb.add_flag("--json", options.json, "Machine-readable output");
   verb.add_flag("-q,--quiet", options.quiet, "No progress and no summary");
 }
@@ -65,6 +67,7 @@ static void logToStderr(void *, int32_t level, const char *message) {
 Model sparse::run::loadModel(const CommonOptions &options) {
   sparse_load_options load = {};
   load.skip_verify = options.noVerify;
+  load.map_weights = options.mapWeights;
   load.target = options.target.empty() ? nullptr : options.target.c_str();
   load.log = logToStderr;
   return Model(options.model, load);
@@ -127,8 +130,7 @@ std::vector<int32_t> sparse::run::parseIds(const std::string &text) {
 
 uint64_t sparse::run::parseBytes(const std::string &text) {
   size_t digits = text.find_first_not_of("0123456789");
-  std::string suffix =
-      digits == std::string::npos ? "" : text.substr(digits);
+  std::string suffix = digits == std::string::npos ? "" : text.substr(digits);
   uint64_t unit = suffix.empty()                     ? 1
                   : suffix == "K" || suffix == "KiB" ? 1ull << 10
                   : suffix == "M" || suffix == "MiB" ? 1ull << 20
@@ -162,8 +164,8 @@ std::vector<uint64_t> sparse::run::parseList(const std::string &text) {
     }
     size_t op = part.find_first_of("+*", dash);
     uint64_t first = parseNumber(part.substr(0, dash));
-    uint64_t last = parseNumber(part.substr(
-        dash + 1, op == std::string::npos ? op : op - dash - 1));
+    uint64_t last = parseNumber(
+        part.substr(dash + 1, op == std::string::npos ? op : op - dash - 1));
     uint64_t step =
         op == std::string::npos ? 1 : parseNumber(part.substr(op + 1));
     bool multiply = op != std::string::npos && part[op] == '*';

@@ -51,6 +51,7 @@ struct CommonOptions {
   bool json = false;
   bool quiet = false;
   bool noVerify = false;
+  bool mapWeights = false;
   bool check = false;
 };
 
@@ -95,8 +96,7 @@ Json describe(const Model &model);
 Json describe(const Sequence &sequence, uint64_t layers);
 
 /// Printf to a string.
-std::string format(const char *text, ...)
-    __attribute__((format(printf, 1, 2)));
+std::string format(const char *text, ...) __attribute__((format(printf, 1, 2)));
 
 /// Most resident bytes of this process, and those of now.
 uint64_t peakResidentBytes();

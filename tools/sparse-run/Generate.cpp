@@ -68,8 +68,8 @@ static std::string summary(const Model &model, const Generated &run) {
                 "kept",
                 run.prompt.size(), run.promptSeconds,
                 rate(run.prompt.size(), run.promptSeconds), run.tokens.size(),
-                run.decodeSeconds, rate(run.decodeSteps, run.decodeSeconds),
-                kv, dense, dense > 0 ? 100 * kv / dense : 0,
+                run.decodeSeconds, rate(run.decodeSteps, run.decodeSeconds), kv,
+                dense, dense > 0 ? 100 * kv / dense : 0,
                 run.cache["pages"].get<unsigned long long>(),
                 run.cache["dense_pages"].get<unsigned long long>()) +
          ownCounters(run.cache) + " | policy " +
@@ -78,23 +78,22 @@ static std::string summary(const Model &model, const Generated &run) {
 
 static Json toJson(const Model &model, const GenerateOptions &options,
                    const Generated &run) {
-  return {{"model", describe(model)},
-          {"prompt_tokens", run.prompt.size()},
-          {"prompt_seconds", run.promptSeconds},
-          {"prompt_tokens_per_second",
-           rate(run.prompt.size(), run.promptSeconds)},
-          {"generated_tokens", run.tokens.size()},
-          {"decode_steps", run.decodeSteps},
-          {"decode_seconds", run.decodeSeconds},
-          {"decode_tokens_per_second",
-           rate(run.decodeSteps, run.decodeSeconds)},
-          {"threads", run.threads},
-          {"temperature", options.temperature},
-          {"seed", options.seed},
-          {"ids", run.tokens},
-          {"cache", run.cache},
-          {"peak_rss_bytes", peakResidentBytes()},
-          {"rss_bytes", residentBytes()}};
+  return {
+      {"model", describe(model)},
+      {"prompt_tokens", run.prompt.size()},
+      {"prompt_seconds", run.promptSeconds},
+      {"prompt_tokens_per_second", rate(run.prompt.size(), run.promptSeconds)},
+      {"generated_tokens", run.tokens.size()},
+      {"decode_steps", run.decodeSteps},
+      {"decode_seconds", run.decodeSeconds},
+      {"decode_tokens_per_second", rate(run.decodeSteps, run.decodeSeconds)},
+      {"threads", run.threads},
+      {"temperature", options.temperature},
+      {"seed", options.seed},
+      {"ids", run.tokens},
+      {"cache", run.cache},
+      {"peak_rss_bytes", peakResidentBytes()},
+      {"rss_bytes", residentBytes()}};
 }
 
 /// `ids` I64 [1, S] and `logits` F32 [1, S, V] of all tokens that were fed: the
@@ -108,9 +107,9 @@ static void writeLogits(const std::string &path,
   ids.insert(ids.end(), tokens.begin(), tokens.end());
   ids.resize(fed);
   runtime::writeSafeTensors(
-      path, {{"ids", "I64", {1, fed}, ids.data(), fed * 8},
-             {"logits", "F32", {1, fed, vocab}, logits.data(),
-              logits.size() * 4}});
+      path,
+      {{"ids", "I64", {1, fed}, ids.data(), fed * 8},
+       {"logits", "F32", {1, fed, vocab}, logits.data(), logits.size() * 4}});
 }
 
 static int generate(const GenerateOptions &options) {
@@ -140,8 +139,8 @@ static int generate(const GenerateOptions &options) {
                     options.common.quiet || !options.common.json);
   Timer decodeTimer;
   while (run.tokens.size() < options.maxNewTokens) {
-    int32_t token = sample(logits, options.temperature, options.seed,
-                           run.tokens.size());
+    int32_t token =
+        sample(logits, options.temperature, options.seed, run.tokens.size());
     run.tokens.push_back(token);
     progress.update(run.tokens.size());
     if (!options.common.json) {

@@ -141,10 +141,10 @@ static int verify(const VerifyOptions &options) {
   std::vector<int64_t> ids = readIds(*idsView);
   for (int64_t id : ids)
     if (id < 0 || id >= static_cast<int64_t>(vocab))
-      throw InputError(
-          format("%s: id %lld is outside the vocabulary of %llu",
-                 options.reference.c_str(), static_cast<long long>(id),
-                 static_cast<unsigned long long>(vocab)));
+      throw InputError(format("%s: id %lld is outside the vocabulary of %llu",
+                              options.reference.c_str(),
+                              static_cast<long long>(id),
+                              static_cast<unsigned long long>(vocab)));
   uint64_t prefill = options.prefill >= 0
                          ? static_cast<uint64_t>(options.prefill)
                          : (length > 4 ? length - 4 : 1);
@@ -266,8 +266,7 @@ std::function<int()> sparse::run::addVerify(CLI::App &app) {
       ->check(CLI::Range(int64_t(1), int64_t(1) << 30));
   verb.add_option("--atol", options->atol, "Absolute tolerance (default 1e-3)")
       ->check(CLI::NonNegativeNumber);
-  verb.add_option("--rtol", options->rtol,
-                  "Relative tolerance (default 1e-3)")
+  verb.add_option("--rtol", options->rtol, "Relative tolerance (default 1e-3)")
       ->check(CLI::NonNegativeNumber);
   verb.footer("Passes when every logit is within atol + rtol * |reference|; "
               "exits with 1 otherwise.\n\n"

@@ -62,10 +62,9 @@ int main(int argc, char **argv) {
     // The message starts with the name of the code.
     std::string message = error.what();
     size_t colon = message.find(": ");
-    return report(exitCodeFor(error.status), api().status_name(error.status),
-                  colon == std::string::npos ? message
-                                             : message.substr(colon + 2),
-                  json);
+    return report(
+        exitCodeFor(error.status), api().status_name(error.status),
+        colon == std::string::npos ? message : message.substr(colon + 2), json);
   } catch (const runtime::Error &error) {
     return report(exitCodeFor(static_cast<sparse_status>(error.code)),
                   runtime::codeName(error.code), error.what(), json);

@@ -101,8 +101,8 @@ TEST_F(ArtifactTest, RefusesTruncatedAndExtendedFiles) {
   artifact.write(dir.path());
   for (const auto &file : artifact.files) {
     const std::string &good = file.second;
-    for (size_t size : {size_t(0), size_t(1), good.size() / 2,
-                        good.size() - 1}) {
+    for (size_t size :
+         {size_t(0), size_t(1), good.size() / 2, good.size() - 1}) {
       Artifact::writeFile(path(file.first), good.substr(0, size));
       ASSERT_EQ(loadCode(dir.path()), Code::DataLoss)
           << file.first << " cut to " << size;
@@ -140,6 +140,30 @@ TEST_F(ArtifactTest, VerifiesCodeThatIsNotChosen) {
   };
   EXPECT_EQ(loadCode(dir.path(), nullptr, options), Code::Ok);
   EXPECT_TRUE(warned);
+}
+
+TEST_F(ArtifactTest, MappedWeightsAreVerifiedToo) {
+  artifact.write(dir.path());
+  LoadOptions options;
+  options.mapWeights = true;
+  EXPECT_EQ(loadCode(dir.path(), nullptr, options), Code::Ok);
+  std::string bad = artifact.files["weights.safetensors"];
+  bad.back() ^= 1;
+  Artifact::writeFile(path("weights.safetensors"), bad);
+  EXPECT_EQ(loadCode(dir.path(), nullptr, options), Code::DataLoss);
+}
+
+// What was verified is what is used, even when the file changes later.
+TEST_F(ArtifactTest, CopiedWeightsDoNotChangeWithTheFile) {
+  artifact.write(dir.path());
+  File file = openFile(path("weights.safetensors"));
+  Mapping copied = Mapping::copy(file);
+  std::string good = Artifact::readFile(path("weights.safetensors"));
+  Artifact::writeFile(path("weights.safetensors"),
+                      std::string(good.size(), 'x'));
+  EXPECT_EQ(
+      std::string(reinterpret_cast<const char *>(copied.data()), copied.size()),
+      good);
 }
 
 TEST_F(ArtifactTest, RefusesNewerSchema) {
@@ -287,12 +311,9 @@ TEST_F(ArtifactTest, RefusedLoadsLeakNoDescriptors) {
 TEST_F(ArtifactTest, SurvivesEveryWrongValueOfTheManifest) {
   artifact.write(dir.path());
   std::vector<toy::Path> places = toy::allPaths(artifact.manifest);
-  const Json values[] = {Json(),       -1,
-                         0,            int64_t(1) << 40,
-                         INT64_MAX,    UINT64_MAX,
-                         1e300,        "",
-                         "x",          Json::array(),
-                         Json::object(), true};
+  const Json values[] = {
+      Json(), -1, 0,   int64_t(1) << 40, INT64_MAX,      UINT64_MAX,
+      1e300,  "", "x", Json::array(),    Json::object(), true};
   size_t refused = 0, tried = 0;
   for (const auto &place : places)
     for (const Json &value : values) {
@@ -324,9 +345,9 @@ TEST_F(ArtifactTest, MissingMembersAreNamed) {
       continue;
     toy::valueAt(copy, parent).erase(place.back());
     std::string message;
-    EXPECT_EQ(codeOf([&] { parseManifest(toy::sealManifest(copy), "m"); },
-                     &message),
-              Code::InvalidArgument)
+    EXPECT_EQ(
+        codeOf([&] { parseManifest(toy::sealManifest(copy), "m"); }, &message),
+        Code::InvalidArgument)
         << toy::str(place);
     EXPECT_NE(message.find("'" + place.back() + "' is missing"),
               std::string::npos)

@@ -113,9 +113,9 @@ TEST_F(CApiTest, UsageAndCounters) {
   EXPECT_EQ(statusOf([&] { sequence.counters(3); }), SPARSE_INVALID_ARGUMENT);
   size_t room = 2;
   sparse_counter some[2] = {};
-  EXPECT_EQ(api.sequence_counters(context.get(), sequence.get(), 0, some,
-                                  &room),
-            SPARSE_INVALID_ARGUMENT);
+  EXPECT_EQ(
+      api.sequence_counters(context.get(), sequence.get(), 0, some, &room),
+      SPARSE_INVALID_ARGUMENT);
   EXPECT_EQ(room, 4u);
   EXPECT_EQ(some[0].name, nullptr);
 }
@@ -153,14 +153,12 @@ TEST_F(CApiTest, MisuseIsAStatus) {
   EXPECT_EQ(api.decode(ctx, nullptr, 1, nullptr), SPARSE_INVALID_ARGUMENT);
   sparse_decode_row row = {seq, 1};
   EXPECT_EQ(api.decode(ctx, &row, 0, nullptr), SPARSE_INVALID_ARGUMENT);
-  EXPECT_EQ(api.decode(ctx, &row, SIZE_MAX, nullptr),
-            SPARSE_INVALID_ARGUMENT);
+  EXPECT_EQ(api.decode(ctx, &row, SIZE_MAX, nullptr), SPARSE_INVALID_ARGUMENT);
   EXPECT_EQ(api.logits(ctx, nullptr, 1, &value), SPARSE_INVALID_ARGUMENT);
   EXPECT_EQ(api.sequence_create(ctx, nullptr), SPARSE_INVALID_ARGUMENT);
   EXPECT_EQ(api.sequence_fork(ctx, seq, nullptr), SPARSE_INVALID_ARGUMENT);
   EXPECT_EQ(api.sequence_length(ctx, seq, nullptr), SPARSE_INVALID_ARGUMENT);
-  EXPECT_EQ(api.sequence_reserve(ctx, seq, 1, 9),
-            SPARSE_INVALID_ARGUMENT);
+  EXPECT_EQ(api.sequence_reserve(ctx, seq, 1, 9), SPARSE_INVALID_ARGUMENT);
   EXPECT_EQ(api.sequence_trim(ctx, seq, UINT64_MAX), SPARSE_OUT_OF_RANGE);
   for (sparse_sequence bad : {uint64_t(0), uint64_t(1) << 32 | 77, ~uint64_t(0),
                               seq + (uint64_t(1) << 32)})
@@ -201,11 +199,11 @@ TEST_F(CApiTest, OptionsOfOtherVersions) {
   } old = {offsetof(sparse_context_options, kv_limit_bytes), 2, 1,
            0xffffffffffffffff};
   sparse_context *context = nullptr;
-  ASSERT_EQ(api.context_create(
-                model.get(),
-                reinterpret_cast<const sparse_context_options *>(&old),
-                &context),
-            SPARSE_OK);
+  ASSERT_EQ(
+      api.context_create(model.get(),
+                         reinterpret_cast<const sparse_context_options *>(&old),
+                         &context),
+      SPARSE_OK);
   api.context_destroy(context);
   // A newer caller, with and without use of what is new.
   struct {
@@ -214,8 +212,7 @@ TEST_F(CApiTest, OptionsOfOtherVersions) {
   } newer = {};
   newer.known.struct_size = sizeof(newer);
   newer.known.kv_limit_bytes = 1 << 20;
-  ASSERT_EQ(api.context_create(model.get(), &newer.known, &context),
-            SPARSE_OK);
+  ASSERT_EQ(api.context_create(model.get(), &newer.known, &context), SPARSE_OK);
   api.context_destroy(context);
   context = nullptr;
   newer.unknown = 1;
@@ -266,7 +263,7 @@ TEST_F(CApiTest, InjectedMemoryThreadsAndLog) {
       &seen,
       [](void *user, size_t bytes) {
         ++static_cast<Seen *>(user)->reserved;
-        return static_cast<Seen *>(user)->memory.reserve(bytes);
+        return static_cast<Seen *>(user)->memory.reserve(bytes, false);
       },
       [](void *user, void *address, size_t bytes) -> int32_t {
         ++static_cast<Seen *>(user)->commits;
@@ -279,15 +276,14 @@ TEST_F(CApiTest, InjectedMemoryThreadsAndLog) {
         --static_cast<Seen *>(user)->reserved;
         static_cast<Seen *>(user)->memory.release(address, bytes);
       }};
-  sparse_parallel parallel = {
-      &seen, 3,
-      [](void *user, int64_t tasks, void (*body)(void *, int64_t),
-         void *context) {
-        ++static_cast<Seen *>(user)->runs;
-        // The order does not matter.
-        for (int64_t task = tasks; task--;)
-          body(context, task);
-      }};
+  sparse_parallel parallel = {&seen, 3,
+                              [](void *user, int64_t tasks,
+                                 void (*body)(void *, int64_t), void *context) {
+                                ++static_cast<Seen *>(user)->runs;
+                                // The order does not matter.
+                                for (int64_t task = tasks; task--;)
+                                  body(context, task);
+                              }};
   sparse_load_options load = {};
   load.skip_verify = 1;
   load.log_user = &seen;

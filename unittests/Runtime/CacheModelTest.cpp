@@ -220,9 +220,8 @@ private:
       return "";
     for (uint64_t done = 0; done < n;) {
       uint64_t rows = std::min(chunk, n - done);
-      if (done > 0 && !refusable([&] {
-            cache->reserve(seq, rows, Append::Prefill);
-          }))
+      if (done > 0 &&
+          !refusable([&] { cache->reserve(seq, rows, Append::Prefill); }))
         return "a later chunk of a reserved prompt was refused";
       for (uint64_t i = 0; i < rows; ++i) {
         std::string problem = appendToken(seq, false);
@@ -275,8 +274,8 @@ private:
 
   std::string trim(uint32_t seq, uint64_t n) {
     ModelSequence &sequence = model[seq];
-    bool legal = n == sequence.length ||
-                 (n < sequence.length && !sequence.evicted);
+    bool legal =
+        n == sequence.length || (n < sequence.length && !sequence.evicted);
     bool done = refusable([&] { cache->trim(seq, n); });
     if (done != legal)
       return legal ? "a legal trim was refused" : "an illegal trim was done";
@@ -313,15 +312,15 @@ private:
                                        seq * c.rowBytes());
   }
   uint64_t *keyOf(uint32_t layer, int32_t page, uint64_t slot) {
-    return reinterpret_cast<uint64_t *>(
-               cache->keyBase(layer) +
-               static_cast<uint64_t>(page) * layers[layer].pageBytes) +
+    return reinterpret_cast<uint64_t *>(cache->keyBase(layer) +
+                                        static_cast<uint64_t>(page) *
+                                            layers[layer].pageBytes) +
            slot % layers[layer].page;
   }
   uint64_t *valueOf(uint32_t layer, int32_t page, uint64_t slot) {
-    return reinterpret_cast<uint64_t *>(
-               cache->valueBase(layer) +
-               static_cast<uint64_t>(page) * layers[layer].pageBytes) +
+    return reinterpret_cast<uint64_t *>(cache->valueBase(layer) +
+                                        static_cast<uint64_t>(page) *
+                                            layers[layer].pageBytes) +
            slot % layers[layer].page;
   }
 
@@ -337,11 +336,10 @@ private:
         uint64_t slot = static_cast<uint64_t>(reuse ? victim : count);
         if (slot >= layers[l].maxSlots())
           return "slot beyond the table";
-        int32_t page =
-            component(l, 0, seq)[h * layers[l].maxPages + slot / layers[l].page];
+        int32_t page = component(
+            l, 0, seq)[h * layers[l].maxPages + slot / layers[l].page];
         if (page < 0)
-          return "append without a reserved page in layer " +
-                 std::to_string(l);
+          return "append without a reserved page in layer " + std::to_string(l);
         uint64_t tag = ++lastTag;
         *keyOf(l, page, slot) = tag;
         *valueOf(l, page, slot) = ~tag;
@@ -383,8 +381,8 @@ private:
         int64_t cap = layers[l].caps[h];
         if (cap < 0 || count <= cap)
           continue;
-        int32_t victim = static_cast<int32_t>(
-            (random + l * 31 + h * 17) % static_cast<uint32_t>(count));
+        int32_t victim = static_cast<int32_t>((random + l * 31 + h * 17) %
+                                              static_cast<uint32_t>(count));
         component(l, 2, seq)[h] = victim;
         sequence.heads[l][h].victim = victim;
         sequence.evicted = true;
@@ -419,15 +417,13 @@ private:
         // The device gathers into the first pages and rebuilds the field.
         uint64_t page = layers[l].page;
         uint64_t extent = static_cast<uint64_t>(component(l, 1, seq)[h]);
-        int32_t *positions =
-            component(l, 3, seq) + h * layers[l].maxSlots();
+        int32_t *positions = component(l, 3, seq) + h * layers[l].maxSlots();
         std::fill_n(positions, extent, -1);
         int32_t *field = component(l, 4, seq) + h * layers[l].maxPages;
         std::fill_n(field, (extent + page - 1) / page, 0);
         head.tokens.assign((head.slots.size() + page - 1) / page, 0);
         for (uint64_t i = 0; i < head.slots.size(); ++i) {
-          int32_t id =
-              component(l, 0, seq)[h * layers[l].maxPages + i / page];
+          int32_t id = component(l, 0, seq)[h * layers[l].maxPages + i / page];
           *keyOf(l, id, i) = head.slots[i].tag;
           *valueOf(l, id, i) = ~head.slots[i].tag;
           positions[i] = head.slots[i].position;
@@ -534,10 +530,10 @@ private:
 std::vector<Op> makeTrace(uint64_t seed, size_t n) {
   std::mt19937 random(static_cast<unsigned>(seed));
   static const Op::Kind kinds[] = {
-      Op::Create, Op::Destroy, Op::Prefill, Op::Prefill, Op::Decode,
-      Op::Decode, Op::Decode,  Op::Decode,  Op::Decode,  Op::Decode,
-      Op::Reserve, Op::Fork,   Op::Trim,    Op::Trim,    Op::Clear,
-      Op::FailNext};
+      Op::Create, Op::Destroy, Op::Prefill, Op::Prefill,
+      Op::Decode, Op::Decode,  Op::Decode,  Op::Decode,
+      Op::Decode, Op::Decode,  Op::Reserve, Op::Fork,
+      Op::Trim,   Op::Trim,    Op::Clear,   Op::FailNext};
   std::vector<Op> ops(n);
   for (Op &op : ops) {
     op.kind = kinds[random() % std::size(kinds)];
@@ -631,8 +627,8 @@ TEST(CacheModelTest, RandomOperations) {
 
 // The harness finds planted faults, and the shrinker leaves little of a trace.
 TEST(CacheModelTest, FindsAndShrinksPlantedFaults) {
-  for (Bug bug : {Bug::ForkSharesTail, Bug::DecodeForgetsVictim,
-                  Bug::TrimKeepsCount}) {
+  for (Bug bug :
+       {Bug::ForkSharesTail, Bug::DecodeForgetsVictim, Bug::TrimKeepsCount}) {
     std::vector<Op> ops = makeTrace(1, 2000);
     ASSERT_FALSE(runTrace(ops, bug).empty()) << static_cast<int>(bug);
     std::vector<Op> small = shrink(ops, bug);

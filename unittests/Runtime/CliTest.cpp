@@ -45,8 +45,8 @@ TEST_F(CliTest, GenerateEqualsTheOracle) {
                       " -n 12 -t 2 --check --ids-out " + path("new.txt"));
   ASSERT_EQ(result.code, 0) << result.err;
   toy::Oracle oracle(config);
-  std::vector<float> logits = oracle.logits(
-      oracle.prefill({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}).back());
+  std::vector<float> logits =
+      oracle.logits(oracle.prefill({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}).back());
   std::string expected;
   for (int i = 0; i < 12; ++i) {
     int32_t best = static_cast<int32_t>(
@@ -102,16 +102,16 @@ TEST_F(CliTest, LogitsOutIsAReference) {
       run("generate " + dense + " -p 9,8,7,6,5,4,3,2,1,0,11,12 -n 9 -q " +
           "--logits-out " + path("ref.safetensors"));
   ASSERT_EQ(result.code, 0) << result.err;
-  for (const char *prefill : {"", "--prefill 1", "--prefill 8",
-                              "--prefill 20"}) {
+  for (const char *prefill :
+       {"", "--prefill 1", "--prefill 8", "--prefill 20"}) {
     result = run("verify " + dense + " --reference " + path("ref.safetensors") +
                  " --atol 0 --rtol 0 " + prefill);
     EXPECT_EQ(result.code, 0) << prefill << result.out << result.err;
     EXPECT_NE(result.out.find("20/20 (100.00%)"), std::string::npos);
     EXPECT_NE(result.out.find("PASS"), std::string::npos);
   }
-  result = run("verify " + model + " --json --reference " +
-               path("ref.safetensors"));
+  result =
+      run("verify " + model + " --json --reference " + path("ref.safetensors"));
   EXPECT_EQ(result.code, 1);
   Json json = Json::parse(result.out);
   EXPECT_FALSE(json["passed"]);
@@ -135,10 +135,10 @@ TEST_F(CliTest, VerifyMeasuresDifferences) {
   size_t at = (1 * 6 + 4) * 48 + 7;
   logits[at] += 0.5f;
   auto write = [&] {
-    writeSafeTensors(path("ref"),
-                     {{"ids", "I64", {2, 6}, ids.data(), ids.size() * 8},
-                      {"logits", "F32", {2, 6, 48}, logits.data(),
-                       logits.size() * 4}});
+    writeSafeTensors(
+        path("ref"),
+        {{"ids", "I64", {2, 6}, ids.data(), ids.size() * 8},
+         {"logits", "F32", {2, 6, 48}, logits.data(), logits.size() * 4}});
   };
   write();
   std::string command =
@@ -147,8 +147,7 @@ TEST_F(CliTest, VerifyMeasuresDifferences) {
   EXPECT_EQ(result.code, 1);
   Json json = Json::parse(result.out);
   EXPECT_EQ(json["max_abs"], 0.5);
-  EXPECT_NEAR(json["max_rel"].get<double>(), 0.5 / std::fabs(logits[at]),
-              1e-9);
+  EXPECT_NEAR(json["max_rel"].get<double>(), 0.5 / std::fabs(logits[at]), 1e-9);
   EXPECT_EQ(json["beyond_tolerance"], 1);
   EXPECT_EQ(json["positions"], 12);
   EXPECT_EQ(json["prefill"], 2);
@@ -172,12 +171,18 @@ TEST_F(CliTest, BenchMeasuresAllCombinations) {
     EXPECT_EQ(test["samples_ns"].size(), 3u);
     EXPECT_LE(test["min_ts"], test["median_ts"]);
     EXPECT_LE(test["median_ts"], test["max_ts"]);
-    EXPECT_EQ(test["cache"]["tokens"],
-              test["n_depth"].get<int>() + test["n_prompt"].get<int>() +
-                  test["n_gen"].get<int>());
+    EXPECT_EQ(test["cache"]["tokens"], test["n_depth"].get<int>() +
+                                           test["n_prompt"].get<int>() +
+                                           test["n_gen"].get<int>());
   }
   EXPECT_EQ(labels, (std::vector<std::string>{"pp8", "pp16", "tg4", "pp8 @ d20",
                                               "pp16 @ d20", "tg4 @ d20"}));
+  result = run("bench " + dense + " -p 0 -n 4 -d 99 -r 1 --fill --json");
+  EXPECT_EQ(result.code, 0) << result.err;
+  json = Json::parse(result.out);
+  EXPECT_EQ(json[0]["cache"]["tokens"], 103);
+  EXPECT_TRUE(json[0]["depth_filled"]);
+  EXPECT_EQ(run("bench " + model + " -p 0 -n 4 -d 99 --fill").code, 3);
   result = run("bench " + model + " -p 0 -n 1-4*2 -r 1");
   EXPECT_EQ(result.code, 0);
   for (const char *label : {"| tg1 |", "| tg2 |", "| tg4 |"})

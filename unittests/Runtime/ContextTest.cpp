@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 #include <random>
+#include <set>
 
 using namespace sparse::runtime;
 
@@ -264,8 +265,9 @@ protected:
 
 TEST_F(StepTest, RefusesBadArguments) {
   uint32_t seq = context.cache().create();
-  EXPECT_EQ(codeOf([&] { context.prefill(3, ids.data(), 1, nullptr, nullptr); }),
-            Code::InvalidArgument);
+  EXPECT_EQ(
+      codeOf([&] { context.prefill(3, ids.data(), 1, nullptr, nullptr); }),
+      Code::InvalidArgument);
   EXPECT_EQ(
       codeOf([&] { context.prefill(99, ids.data(), 1, nullptr, nullptr); }),
       Code::InvalidArgument);
@@ -313,8 +315,7 @@ TEST_F(StepTest, CancelStopsOneStep) {
   context.prefill(seq, ids.data(), 30, nullptr, nullptr);
   context.cancel();
   DecodeRow row = {seq, 1};
-  EXPECT_EQ(codeOf([&] { context.decode(&row, 1, nullptr); }),
-            Code::Cancelled);
+  EXPECT_EQ(codeOf([&] { context.decode(&row, 1, nullptr); }), Code::Cancelled);
   EXPECT_EQ(context.cache().length(seq), 30u);
   context.decode(&row, 1, nullptr);
 }
@@ -381,6 +382,36 @@ TEST_F(StepTest, KernelsThatMiscountAreFound) {
   DecodeRow row = {seq, 1};
   EXPECT_EQ(codeOf([&] { other.decode(&row, 1, nullptr); }), Code::Internal);
   EXPECT_TRUE(other.poisoned());
+}
+
+TEST_F(StepTest, FilledSequencesDecode) {
+  uint32_t seq = context.cache().create();
+  context.fillRandom(seq, 101, 7);
+  EXPECT_EQ(context.cache().length(seq), 101u);
+  EXPECT_EQ(context.cache().pages(seq, 1, 1), 26u);
+  // Numbers in [-1, 1), not all the same, and the same again.
+  const float *page = reinterpret_cast<const float *>(
+      context.cache().keyBase(0) + context.cache().pageAt(seq, 0, 1, 3) * 128);
+  std::set<float> values(page, page + 32);
+  EXPECT_GT(values.size(), 30u);
+  EXPECT_GE(*values.begin(), -1);
+  EXPECT_LT(*values.rbegin(), 1);
+  DecodeRow row = {seq, 1};
+  std::vector<float> a(48), b(48);
+  context.decode(&row, 1, a.data());
+  EXPECT_EQ(codeOf([&] { context.fillRandom(seq, 5, 7); }),
+            Code::FailedPrecondition);
+  context.cache().clear(seq);
+  context.fillRandom(seq, 101, 7);
+  context.decode(&row, 1, b.data());
+  EXPECT_EQ(a, b);
+  EXPECT_EQ(
+      codeOf([&] { context.fillRandom(context.cache().create(), 300, 7); }),
+      Code::OutOfRange);
+  auto capped = toy::load(toy::cappedConfig("end"));
+  Context other(capped->model, smallOptions());
+  EXPECT_EQ(codeOf([&] { other.fillRandom(other.cache().create(), 5, 7); }),
+            Code::Unimplemented);
 }
 
 // The head as a matrix product: integers, so every form gives the same.

@@ -69,9 +69,9 @@ struct Problem {
   }
 };
 
-const int64_t shapes[][3] = {{1, 1, 1},     {4, 48, 8},    {7, 64, 16},
-                             {8, 65, 48},   {128, 192, 64}, {3, 130, 40},
-                             {5, 200, 33},  {16, 128, 576}, {2, 1, 64}};
+const int64_t shapes[][3] = {{1, 1, 1},    {4, 48, 8},     {7, 64, 16},
+                             {8, 65, 48},  {128, 192, 64}, {3, 130, 40},
+                             {5, 200, 33}, {16, 128, 576}, {2, 1, 64}};
 
 TEST(GemmTest, EqualsTheSumWithinRounding) {
   for (bool library : {false, true})
@@ -87,8 +87,8 @@ TEST(GemmTest, EqualsTheSumWithinRounding) {
           for (size_t i = 0; i < got.size(); ++i)
             ASSERT_NEAR(got[i], sum[i],
                         bound[i] * static_cast<double>(shape[2] + 1) * 6e-8)
-                << shape[0] << "x" << shape[1] << "x" << shape[2] << " at "
-                << i << " library " << library;
+                << shape[0] << "x" << shape[1] << "x" << shape[2] << " at " << i
+                << " library " << library;
         }
 }
 

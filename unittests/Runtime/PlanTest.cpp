@@ -43,21 +43,21 @@ TEST_F(PlanTest, UnchangedLoads) {
 
 TEST_F(PlanTest, ArgumentsAreInBounds) {
   size_t buffers = artifact.plans["decode_b1"]["buffers"].size();
-  for (Json bad : {Json(buffers), Json(-1), Json(UINT64_MAX), Json(1.5),
-                   Json("0")}) {
+  for (Json bad :
+       {Json(buffers), Json(-1), Json(UINT64_MAX), Json(1.5), Json("0")}) {
     std::string message;
-    EXPECT_EQ(with("decode_b1",
-                   [&](Json &plan) { plan["steps"][0]["args"][2] = bad; },
-                   &message),
+    EXPECT_EQ(with(
+                  "decode_b1",
+                  [&](Json &plan) { plan["steps"][0]["args"][2] = bad; },
+                  &message),
               Code::InvalidArgument)
         << bad;
     EXPECT_NE(message.find("steps[0].args[2]"), std::string::npos) << message;
   }
-  EXPECT_EQ(with("decode_b1",
-                 [&](Json &plan) {
-                   plan["steps"][0]["args"][2] = buffers - 1;
-                 }),
-            Code::Ok);
+  EXPECT_EQ(
+      with("decode_b1",
+           [&](Json &plan) { plan["steps"][0]["args"][2] = buffers - 1; }),
+      Code::Ok);
 }
 
 TEST_F(PlanTest, ArenaRangesAreInBounds) {
@@ -84,9 +84,8 @@ TEST_F(PlanTest, WeightsExistAndAreLargeEnough) {
   size_t index = first("decode_b1", "weight");
   uint64_t bytes = artifact.plans["decode_b1"]["buffers"][index]["bytes"];
   auto set = [&](const char *key, Json value) {
-    return with("decode_b1", [&](Json &plan) {
-      plan["buffers"][index][key] = value;
-    });
+    return with("decode_b1",
+                [&](Json &plan) { plan["buffers"][index][key] = value; });
   };
   EXPECT_EQ(set("bytes", bytes - 1), Code::Ok);
   EXPECT_EQ(set("bytes", bytes + 1), Code::InvalidArgument);
@@ -98,26 +97,23 @@ TEST_F(PlanTest, InputsAndOutputsHaveTheirSize) {
     size_t index = first("decode_b1", kind);
     uint64_t bytes = artifact.plans["decode_b1"]["buffers"][index]["bytes"];
     for (uint64_t bad : {bytes - 1, bytes + 4, uint64_t(0)})
-      EXPECT_EQ(with("decode_b1",
-                     [&](Json &plan) {
-                       plan["buffers"][index]["bytes"] = bad;
-                     }),
-                Code::InvalidArgument)
+      EXPECT_EQ(
+          with("decode_b1",
+               [&](Json &plan) { plan["buffers"][index]["bytes"] = bad; }),
+          Code::InvalidArgument)
           << kind << " " << bad;
-    EXPECT_EQ(with("decode_b1",
-                   [&](Json &plan) {
-                     plan["buffers"][index]["name"] = "unknown";
-                   }),
-              Code::InvalidArgument);
+    EXPECT_EQ(
+        with("decode_b1",
+             [&](Json &plan) { plan["buffers"][index]["name"] = "unknown"; }),
+        Code::InvalidArgument);
   }
 }
 
 TEST_F(PlanTest, StateExists) {
   size_t index = first("decode_b1", "state");
   auto set = [&](const char *key, Json value) {
-    return with("decode_b1", [&](Json &plan) {
-      plan["buffers"][index][key] = value;
-    });
+    return with("decode_b1",
+                [&](Json &plan) { plan["buffers"][index][key] = value; });
   };
   EXPECT_EQ(set("layer", 1), Code::Ok);
   EXPECT_EQ(set("layer", 2), Code::InvalidArgument);
@@ -127,9 +123,10 @@ TEST_F(PlanTest, StateExists) {
 
 TEST_F(PlanTest, KernelsExist) {
   std::string message;
-  EXPECT_EQ(with("decode_b1",
-                 [](Json &plan) { plan["steps"][0]["kernel"] = "k99"; },
-                 &message),
+  EXPECT_EQ(with(
+                "decode_b1",
+                [](Json &plan) { plan["steps"][0]["kernel"] = "k99"; },
+                &message),
             Code::InvalidArgument);
   EXPECT_NE(message.find("k99"), std::string::npos) << message;
   // The name in the file is the name that is looked up.
@@ -138,20 +135,20 @@ TEST_F(PlanTest, KernelsExist) {
                    plan["steps"][0]["kernel"] = std::string("append\0x", 8);
                  }),
             Code::InvalidArgument);
-  EXPECT_EQ(with("decode_b1",
-                 [](Json &plan) { plan["steps"][0]["kernel"] = ""; }),
-            Code::InvalidArgument);
+  EXPECT_EQ(
+      with("decode_b1", [](Json &plan) { plan["steps"][0]["kernel"] = ""; }),
+      Code::InvalidArgument);
 }
 
 TEST_F(PlanTest, GridsAreNotNegative) {
-  EXPECT_EQ(with("decode_b1", [](Json &plan) { plan["steps"][0]["grid"] = -1; }),
-            Code::InvalidArgument);
+  EXPECT_EQ(
+      with("decode_b1", [](Json &plan) { plan["steps"][0]["grid"] = -1; }),
+      Code::InvalidArgument);
 }
 
 TEST_F(PlanTest, GemmsFitTheirBuffers) {
   auto set = [&](const char *key, Json value) {
-    return with("logits",
-                [&](Json &plan) { plan["steps"][0][key] = value; });
+    return with("logits", [&](Json &plan) { plan["steps"][0][key] = value; });
   };
   EXPECT_EQ(set("m", 4), Code::Ok);
   EXPECT_EQ(set("m", 5), Code::InvalidArgument);
@@ -184,8 +181,9 @@ TEST_F(PlanTest, SurvivesEveryWrongValue) {
       parseManifest(Artifact::readFile(dir.path() + "/manifest.json"), "m");
   SafeTensors weights(openFile(dir.path() + "/weights.safetensors"));
   CodeObject code(openFile(dir.path() + "/code/any.so"));
-  const Json values[] = {Json(), -1, int64_t(1) << 40, UINT64_MAX, "x",
-                         Json::array(), Json::object(), 0.5};
+  const Json values[] = {Json(),         -1,  int64_t(1) << 40,
+                         UINT64_MAX,     "x", Json::array(),
+                         Json::object(), 0.5};
   for (const EntryInfo &entry : manifest.entries) {
     const Json &plan = artifact.plans[entry.name];
     for (const toy::Path &place : toy::allPaths(plan))

@@ -56,15 +56,15 @@ TEST_F(SafeTensorsTest, AcceptsOnlyExactCover) {
   EXPECT_EQ(read("{}", 0), Code::Ok);
   EXPECT_EQ(read(R"({"__metadata__":{"format":"pt"}})", 0), Code::Ok);
   EXPECT_EQ(read("{}", 1), Code::InvalidArgument);
-  EXPECT_EQ(
-      read(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},
-               "b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6),
-      Code::InvalidArgument)
+  EXPECT_EQ(read(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},
+               "b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})",
+                 6),
+            Code::InvalidArgument)
       << "overlap";
-  EXPECT_EQ(
-      read(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},
-               "b":{"dtype":"U8","shape":[4],"data_offsets":[6,10]}})", 10),
-      Code::InvalidArgument)
+  EXPECT_EQ(read(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},
+               "b":{"dtype":"U8","shape":[4],"data_offsets":[6,10]}})",
+                 10),
+            Code::InvalidArgument)
       << "hole";
 }
 

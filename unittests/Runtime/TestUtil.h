@@ -31,10 +31,10 @@ inline void PrintTo(Code code, std::ostream *os) { *os << codeName(code); }
 /// Fails the calls of `commit` and `reserve` that a test names.
 class FailingMemory : public Memory {
 public:
-  void *reserve(size_t bytes) override {
+  void *reserve(size_t bytes, bool huge) override {
     if (countdown())
       return nullptr;
-    void *address = Memory::reserve(bytes);
+    void *address = Memory::reserve(bytes, huge);
     reserved += address != nullptr;
     return address;
   }

@@ -13,9 +13,9 @@
 using namespace toy;
 
 toy::TempDir::TempDir() {
-  std::string name = (std::filesystem::temp_directory_path() /
-                      "sparse-runtime-test-XXXXXX")
-                         .string();
+  std::string name =
+      (std::filesystem::temp_directory_path() / "sparse-runtime-test-XXXXXX")
+          .string();
   if (!::mkdtemp(name.data()))
     throw std::runtime_error("cannot create a temporary directory");
   directory = name;
@@ -156,9 +156,12 @@ public:
   PlanBuilder(const Config &config, Weights &weights, std::string name,
               std::string kind, int64_t rows)
       : config(config), weights(weights), rows(rows) {
-    plan = {{"entry", name},      {"kind", kind},
-            {"rows", rows},       {"arena_bytes", 0},
-            {"buffers", Json::array()}, {"steps", Json::array()}};
+    plan = {{"entry", name},
+            {"kind", kind},
+            {"rows", rows},
+            {"arena_bytes", 0},
+            {"buffers", Json::array()},
+            {"steps", Json::array()}};
     this->name = name;
   }
 
@@ -203,7 +206,14 @@ public:
                      config.hidden(),
                      capped,
                      decode,
-                     -1, -1, -1, -1, -1, -1, -1, -1};
+                     -1,
+                     -1,
+                     -1,
+                     -1,
+                     -1,
+                     -1,
+                     -1,
+                     -1};
     std::copy(l.caps.begin(), l.caps.end(), p + 11);
     std::string symbol = name + "_params_" + std::to_string(layer);
     Json json = {{"kind", "weight"}, {"name", symbol}, {"bytes", sizeof(p)}};
@@ -224,10 +234,8 @@ public:
   void launch(const char *kernel, int64_t grid, std::vector<int> args,
               const std::vector<int> &more = {}) {
     args.insert(args.end(), more.begin(), more.end());
-    plan["steps"].push_back({{"op", "launch"},
-                             {"kernel", kernel},
-                             {"grid", grid},
-                             {"args", args}});
+    plan["steps"].push_back(
+        {{"op", "launch"}, {"kernel", kernel}, {"grid", grid}, {"args", args}});
   }
 
   Json plan;
@@ -271,8 +279,11 @@ static Json layerJson(const Config &config, const Layer &layer) {
   auto component = [](const char *name, const char *dtype,
                       std::vector<int64_t> shape, const char *scope,
                       Json init) -> Json {
-    return {{"name", name}, {"dtype", dtype}, {"shape", shape},
-            {"scope", scope}, {"init", init}};
+    return {{"name", name},
+            {"dtype", dtype},
+            {"shape", shape},
+            {"scope", scope},
+            {"init", init}};
   };
   Json components = {
       component("table", "i32", {heads, layer.maxPages}, "page", -1),
@@ -337,8 +348,7 @@ Artifact toy::makeArtifact(const Config &config) {
                   rows);
     int hidden = b.arena(rows * config.hidden() * 4);
     addLayers(b, config, rows, hidden, true);
-    b.launch("head_of", rows,
-             {b.params(0, true), hidden, b.output("logits")});
+    b.launch("head_of", rows, {b.params(0, true), hidden, b.output("logits")});
     finish(b);
   }
   {
@@ -355,10 +365,10 @@ Artifact toy::makeArtifact(const Config &config) {
            {"n", config.vocab},
            {"k", config.hidden()},
            {"a", b.input("hidden")},
-           {"b", b.buffer({{"kind", "weight"},
-                           {"name", "head"},
-                           {"bytes",
-                            elements * (config.gemm == "f32" ? 4 : 2)}})},
+           {"b",
+            b.buffer({{"kind", "weight"},
+                      {"name", "head"},
+                      {"bytes", elements * (config.gemm == "f32" ? 4 : 2)}})},
            {"c", b.output("logits")},
            {"format", "panel64"},
            {"dtype", config.gemm},
@@ -407,9 +417,10 @@ Artifact toy::makeArtifact(const Config &config) {
         {"kv_dtype", "f32"},
         {"prefill_chunk", config.chunk}}},
       {"policy", ""},
-      {"targets", {{{"name", "any"},
-                    {"code", "code/any.so"},
-                    {"requires", Json::array()}}}},
+      {"targets",
+       {{{"name", "any"},
+         {"code", "code/any.so"},
+         {"requires", Json::array()}}}},
       {"cache", {{"layers", layers}}},
       {"entries", entries}};
   artifact.files["weights.safetensors"] = weights.text();
@@ -452,8 +463,7 @@ std::vector<float> toy::Oracle::attend(int64_t queryPosition) const {
   return hidden;
 }
 
-std::vector<float>
-toy::Oracle::logits(const std::vector<float> &hidden) const {
+std::vector<float> toy::Oracle::logits(const std::vector<float> &hidden) const {
   std::vector<float> logits(static_cast<size_t>(config.vocab), 0);
   for (int64_t v = 0; v < config.vocab; ++v)
     for (int64_t j = 0; j < config.hidden(); ++j)

@@ -42,9 +42,7 @@ struct Config {
   int64_t logitsRows = 4;
   std::string gemm; ///< dtype of a gemm in the logits entry; empty = a kernel
 
-  int64_t heads() const {
-    return static_cast<int64_t>(layers[0].caps.size());
-  }
+  int64_t heads() const { return static_cast<int64_t>(layers[0].caps.size()); }
   int64_t hidden() const { return heads() * dim; }
 };
 
@@ -54,7 +52,7 @@ Config cappedConfig(const std::string &prefillCap);
 /// The content of a model directory: change it, then write it.
 struct Artifact {
   Json manifest;
-  std::map<std::string, Json> plans;     ///< by entry name
+  std::map<std::string, Json> plans;        ///< by entry name
   std::map<std::string, std::string> files; ///< sections, by path
 
   /// Serializes the plans, fills in sections and digests, and writes all of it.

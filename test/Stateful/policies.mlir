@@ -1,0 +1,39 @@
+// Policies decide the layout and what surrounds attention.
+// RUN: sed 's/ POLICY/, sparsity.selection = #sparsity.page_topk<{budget = 64 : i64, group = "max", page = 32 : i64, per_query_head = true, sinks = 0 : i64}>/' %S/../Inputs/one-layer.mlir.in \
+// RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=QUEST
+// RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.h2o<{heads = array<i64>, heavy = 8 : i64, prefill = "dense", recent = 8 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
+// RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=H2O
+// RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.streaming<{heads = array<i64: 1>, sinks = 4 : i64, window = 20 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
+// RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=SOME
+// RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.streaming<{heads = array<i64>, sinks = 4 : i64, window = 20 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
+// RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=ALL
+
+// Selection sets the page, keeps its fields, acts in decode only, one list per query head.
+// QUEST: page = 32, type = f32, slotted = false, max_pages = 8
+// QUEST-SAME: name = "page_max", scope = page, type = f32, shape = [16], init = 0xFF800000 : f32, content = true
+// QUEST-LABEL: func.func @prefill
+// QUEST-NOT: sparsity.score
+// QUEST-LABEL: func.func @decode_b1
+// QUEST: %[[U:.*]] = sparsity.score {{.*}} -> tensor<1x4x8xf32>
+// QUEST: %[[I:.*]], %[[C:.*]] = sparsity.select %[[U]], {{.*}} -> (tensor<1x4x2xi32>, tensor<1x4xi32>)
+// QUEST: sparsity.attend {{.*}}, %[[I]], %[[C]]
+// QUEST-LABEL: func.func @maintain_rebuild
+// QUEST: kvcache.rebuild
+
+// Eviction makes slots, with room for the whole context while a prompt is read densely.
+// H2O: slotted = true, max_pages = 17, caps = [16, 16], prefill_cap = end
+// H2O-LABEL: func.func @prefill
+// H2O: %[[LSE:.*]] = sparsity.attend
+// H2O: %[[MASS:.*]] = sparsity.mass {{.*}}prefill{{.*}} -> tensor<1x2x272xf32>
+// H2O: kvcache.compress %{{.*}}, %[[MASS]], {{.*}} {prefill}
+// H2O-LABEL: func.func @decode_b1
+// H2O: sparsity.mass
+// H2O: kvcache.compress
+// H2O-LABEL: func.func @maintain_compact
+// H2O: %[[ORDER:.*]], %[[KEPT:.*]], %{{.*}} = kvcache.choose
+// H2O: %[[SLOTS:.*]]:4 = kvcache.gather %{{.*}}, %{{.*}}, %[[ORDER]], %[[KEPT]]
+// H2O: kvcache.place
+
+// A layer with one unbounded head needs the whole context; one without is really bounded: cap, hole, chunk.
+// SOME: max_pages = 17, caps = [-1, 24], prefill_cap = chunk
+// ALL: max_pages = 3, caps = [24, 24], prefill_cap = chunk

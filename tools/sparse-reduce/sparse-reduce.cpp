@@ -1,0 +1,14 @@
+//===-- sparse-reduce.cpp - Shrinks an .mlir file that makes a pass fail ------------------------------------------===//
+#include "lib/Driver/Driver.h"
+
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Support/LogicalResult.h"
+#include "mlir/Tools/mlir-reduce/MlirReduceMain.h"
+
+int main(int argc, char **argv) {
+  mlir::DialectRegistry registry;
+  sparse::driver::registerDialects(registry);
+  sparse::driver::registerPasses();
+  mlir::MLIRContext context(registry);
+  return mlir::asMainReturnCode(mlir::mlirReduceMain(argc, argv, context));
+}

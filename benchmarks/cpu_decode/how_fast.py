@@ -104,12 +104,13 @@ def f32(bench: Bench) -> Iterator[Row]:
     tokens = bench.arguments.tokens
     near, far, prompt = Case("decode", tokens, 512), Case("decode", tokens, 4096), Case("prefill", 2048)
     start = {"dense": lambda: bench.artifact("dense")}
-    start |= {name: lambda name=name: bench.peer(name) for name in FULL_PEERS}
+    peers = bench.arguments.peers
+    start |= {name: lambda name=name: bench.peer(name) for name in peers}
     skip = lambda peer, case: peer == "genai-last" and case.case == "decode"  # noqa: E731  it differs in prompts only
     bench.measure(start, [near, far, prompt], skip)
     yield Row("decode, f32, context 512", bench.time("dense", near), bench.time("genai", near), "GenAI", 1.1, 1.0)
     yield Row("decode, f32, 4K dense", bench.time("dense", far), bench.time("genai", far), "GenAI", 1.0, 0.85)
-    fastest = min(FULL_PEERS, key=lambda name: bench.time(name, prompt))
+    fastest = min(peers, key=lambda name: bench.time(name, prompt))
     yield Row("prefill 2K, f32", bench.time("dense", prompt), bench.time(fastest, prompt), fastest, 1.3, 1.0)
 
 
@@ -163,6 +164,8 @@ def main() -> None:
     groups = (*GROUPS, "compile")
     parser.add_argument("--library", type=Path, required=True, metavar="PATH", help="libsparse_runtime.so")
     parser.add_argument("--only", nargs="+", choices=groups, default=groups, metavar="GROUP", help=", ".join(groups))
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=FULL_PEERS, metavar="PEER",
+                        help=f"of the group f32, genai among them (default: {' '.join(FULL_PEERS)})")  # fmt: skip
     parser.add_argument("--tokens", type=int, default=16, metavar="N", help="decoded in a round (default: 16)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="after one to warm up (default: 5)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="(default: 2)")

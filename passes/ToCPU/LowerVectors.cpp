@@ -14,6 +14,33 @@ namespace sparse {
 using namespace mlir;
 
 namespace {
+
+/// A sum over one vector as a tree of halves. LLVM keeps the order of additions that it is given: a plain reduction would
+/// be one scalar addition after the other.
+struct SumAsTree : OpRewritePattern<vector::ReductionOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(vector::ReductionOp op, PatternRewriter &rewriter) const override {
+    int64_t width = op.getSourceVectorType().getNumElements();
+    if (op.getKind() != vector::CombiningKind::ADD || !isa<FloatType>(op.getType()) || op.getSourceVectorType().getRank() != 1)
+      return rewriter.notifyMatchFailure(op, "no sum of floats over one dimension");
+    if (!llvm::isPowerOf2_64(width) || width == 1)
+      return rewriter.notifyMatchFailure(op, "the width has no halves");
+    Location loc = op.getLoc();
+    Value sum = op.getVector();
+    for (int64_t half = width / 2; half > 0; half /= 2) {
+      Value low = vector::ExtractStridedSliceOp::create(rewriter, loc, sum, {0}, {half}, {1});
+      Value high = vector::ExtractStridedSliceOp::create(rewriter, loc, sum, {half}, {half}, {1});
+      sum = arith::AddFOp::create(rewriter, loc, low, high);
+    }
+    Value scalar = vector::ExtractOp::create(rewriter, loc, sum, int64_t(0));
+    if (op.getAcc())
+      scalar = arith::AddFOp::create(rewriter, loc, op.getAcc(), scalar);
+    rewriter.replaceOp(op, scalar);
+    return success();
+  }
+};
+
 class LowerVectors : public sparse::impl::LowerVectorsPassBase<LowerVectors> {
 public:
   void runOnOperation() override {
@@ -21,6 +48,7 @@ public:
     if (!config || config.getStrategy() != sparse::sparsity::Strategy::Vector)
       return;
     RewritePatternSet patterns(&getContext());
+    patterns.add<SumAsTree>(&getContext());
     vector::populateVectorMultiReductionLoweringPatterns(patterns,
                                                          vector::VectorMultiReductionLowering::InnerReduction);
     vector::populateVectorBroadcastLoweringPatterns(patterns);

@@ -10,13 +10,6 @@ using Pred = arith::CmpIPredicate;
 
 static RankedTensorType tensorType(Value value) { return cast<RankedTensorType>(value.getType()); }
 
-/// An f32 as a signed i32 of the same order.
-static Value ordered(Emitter &e, Value score) {
-  Value bits = arith::BitcastOp::create(e.b, e.loc, e.b.getI32Type(), score);
-  Value flipped = arith::XOrIOp::create(e.b, e.loc, bits, e.i32(std::numeric_limits<int32_t>::max()));
-  return e.select(e.cmp(Pred::slt, bits, e.i32(0)), flipped, bits);
-}
-
 /// Greatest t such that at least `wanted` slots below `extent` have `test(slot, t)`; test must be monotone in t.
 static Value greatestThreshold(Emitter &e, Value extent, Value wanted, function_ref<Value(Value slot, Value t)> test) {
   Value start = e.i32(std::numeric_limits<int32_t>::min());
@@ -58,7 +51,7 @@ void sparse::lowering::lowerChoose(Emitter &e, KernelContext &k, kvcache::Choose
       })[0];
       // Keys in integer order; free slots below all.
       Value keys = e.loop(e.index(0), extent, init[1], [&](Value slot, ValueRange carried) {
-        Value key = ordered(e, evictionKey(e, state, sequence, head, slot, newest));
+        Value key = e.ordered(evictionKey(e, state, sequence, head, slot, newest));
         Value isLive = e.cmp(Pred::sge, positionOf(slot), e.i32(0));
         key = e.select(isLive, key, e.i32(std::numeric_limits<int32_t>::min()));
         return SmallVector<Value>{e.insert(key, carried[0], slot)};

@@ -1,6 +1,8 @@
 //===-- Loops.cpp - Short hands for the loops and tiles of the linalg lowering ------------------------------------===//
 #include "passes/ToLinalg/Loops.h"
 
+#include <limits>
+
 using namespace sparse::lowering;
 
 Value Emitter::index(int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); }
@@ -32,6 +34,13 @@ Value Emitter::fromF32(Value value, Type type) {
   if (type.isF32())
     return value;
   return arith::TruncFOp::create(b, loc, type, value);
+}
+
+Value Emitter::ordered(Value value) {
+  // Negative floats order backwards as integers: flip all their bits but the sign.
+  Value bits = arith::BitcastOp::create(b, loc, b.getI32Type(), value);
+  Value flipped = arith::XOrIOp::create(b, loc, bits, i32(std::numeric_limits<int32_t>::max()));
+  return select(cmp(arith::CmpIPredicate::slt, bits, i32(0)), flipped, bits);
 }
 
 Value Emitter::empty(ArrayRef<int64_t> shape, Type type) { return tensor::EmptyOp::create(b, loc, shape, type); }

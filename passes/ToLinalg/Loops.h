@@ -32,6 +32,8 @@ public:
   /// `value` (f32, bf16 or f16) as f32, and back.
   Value toF32(Value value);
   Value fromF32(Value value, Type type);
+  /// An f32 as a signed i32 of the same order (-inf below, +inf above every number).
+  Value ordered(Value value);
 
   // Tensors.
   Value empty(ArrayRef<int64_t> shape, Type type);

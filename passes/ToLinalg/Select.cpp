@@ -63,13 +63,6 @@ void sparse::lowering::lowerScore(Emitter &e, KernelContext &k, sparsity::ScoreO
   k.set(op.getScores(), result[0]);
 }
 
-/// An f32 as a signed i32 of the same order.
-static Value ordered(Emitter &e, Value score) {
-  Value bits = arith::BitcastOp::create(e.b, e.loc, e.b.getI32Type(), score);
-  Value flipped = arith::XOrIOp::create(e.b, e.loc, bits, e.i32(0x7fffffff));
-  return e.select(e.cmp(arith::CmpIPredicate::slt, bits, e.i32(0)), flipped, bits);
-}
-
 void sparse::lowering::lowerSelect(Emitter &e, KernelContext &k, sparsity::SelectOp op) {
   LayerState state = k.layer(op.getState());
   kvcache::LayoutAttr layout = state.layout;
@@ -103,7 +96,7 @@ void sparse::lowering::lowerSelect(Emitter &e, KernelContext &k, sparsity::Selec
                              if (policy.getSinkPages() > 0)
                                forced = in.either(forced, in.cmp(arith::CmpIPredicate::ult, page,
                                                                  in.index(policy.getSinkPages())));
-                             Value key = in.select(forced, in.i32(kForced), ordered(in, a[0]));
+                             Value key = in.select(forced, in.i32(kForced), in.ordered(a[0]));
                              Value isUsed = in.cmp(arith::CmpIPredicate::ult, page, used);
                              return in.select(isUsed, key, in.i32(kUnused));
                            });

@@ -55,7 +55,7 @@ def main(argv=None):
         peak = context.usage().peak_page_bytes
         print(
             f"{seconds:.2f} s | KV peak {peak / 1e6:.1f} MB | policy "
-            f"{model.policy or 'dense'}",
+            f"{' '.join((model.policy or 'dense').split())}",
             file=sys.stderr,
         )
     return 0

@@ -2,7 +2,7 @@
 #include "lib/Driver/Driver.h"
 
 #include "mlir/IR/MLIRContext.h"
-#include "mlir/Support/LogicalResult.h"
+#include "mlir/Support/LLVM.h"
 #include "mlir/Tools/mlir-reduce/MlirReduceMain.h"
 
 int main(int argc, char **argv) {
@@ -10,5 +10,5 @@ int main(int argc, char **argv) {
   sparse::driver::registerDialects(registry);
   sparse::driver::registerPasses();
   mlir::MLIRContext context(registry);
-  return mlir::asMainReturnCode(mlir::mlirReduceMain(argc, argv, context));
+  return mlir::succeeded(mlir::mlirReduceMain(argc, argv, context)) ? 0 : 1;
 }

@@ -109,7 +109,7 @@ static void printMarkdown(const Model &model, uint32_t threads,
     for (double s : result.seconds)
       rates.push_back(result.rate(s));
     std::cout << "| " << info.source << " | " << info.weights_dtype << " | "
-              << (policy.empty() ? "dense" : policy) << " | " << info.target
+              << policyOnOneLine(policy) << " | " << info.target
               << " | " << threads << " | " << result.label
               << format(" | %.2f | %.2f | %.2f | %.1f | %.1f |\n",
                         median(rates),

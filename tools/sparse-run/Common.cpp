@@ -252,3 +252,17 @@ uint64_t sparse::run::peakResidentBytes() {
 uint64_t sparse::run::residentBytes() {
   return statusKilobytes("VmRSS:") * 1024;
 }
+
+std::string sparse::run::policyOnOneLine(const std::string &policy) {
+  std::istringstream lines(policy);
+  std::string line, text;
+  while (std::getline(lines, line)) {
+    size_t first = line.find_first_not_of(" -");
+    if (first == std::string::npos || line.compare(first, 8, "version:") == 0 || line.compare(first, 6, "rules:") == 0)
+      continue;
+    // A dash in front starts the next rule.
+    text += text.empty() ? "" : line.find('-') < first ? "; " : " ";
+    text += line.substr(first);
+  }
+  return text.empty() ? "dense" : text;
+}

@@ -102,6 +102,9 @@ std::string format(const char *text, ...) __attribute__((format(printf, 1, 2)));
 uint64_t peakResidentBytes();
 uint64_t residentBytes();
 
+/// The text of a policy on one line: its rules without the frame of the file; "dense" when there is none.
+std::string policyOnOneLine(const std::string &policy);
+
 } // namespace sparse::run
 
 #endif // SPARSE_RUN_COMMON_H

@@ -73,7 +73,7 @@ static std::string summary(const Model &model, const Generated &run) {
                 run.cache["pages"].get<unsigned long long>(),
                 run.cache["dense_pages"].get<unsigned long long>()) +
          ownCounters(run.cache) + " | policy " +
-         (policy.empty() ? "dense" : policy);
+         policyOnOneLine(policy);
 }
 
 static Json toJson(const Model &model, const GenerateOptions &options,

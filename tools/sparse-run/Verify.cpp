@@ -251,6 +251,16 @@ static int verify(const VerifyOptions &options) {
   return passed ? exitOk : exitCheckFailed;
 }
 
+/// CLI::NonNegativeNumber stops at the largest finite number; a tolerance may be inf.
+static const CLI::Validator notNegative(
+    [](const std::string &text) {
+      char *end = nullptr;
+      double value = std::strtod(text.c_str(), &end);
+      bool legal = end != text.c_str() && *end == 0 && value >= 0;
+      return legal ? std::string() : "'" + text + "' is no number of at least 0";
+    },
+    "NUMBER");
+
 std::function<int()> sparse::run::addVerify(CLI::App &app) {
   auto options = std::make_shared<VerifyOptions>();
   CLI::App &verb = *app.add_subcommand(
@@ -265,9 +275,9 @@ std::function<int()> sparse::run::addVerify(CLI::App &app) {
                   "decode steps (default S-4)")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 30));
   verb.add_option("--atol", options->atol, "Absolute tolerance (default 1e-3)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(notNegative);
   verb.add_option("--rtol", options->rtol, "Relative tolerance (default 1e-3)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(notNegative);
   verb.footer("Passes when every logit is within atol + rtol * |reference|; "
               "exits with 1 otherwise.\n\n"
               "  sparse-run verify model.spx --reference ref.safetensors\n"

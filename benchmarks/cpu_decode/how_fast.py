@@ -84,7 +84,11 @@ class Bench:
             for name, launch in start.items():
                 processes[name] = launch()
                 self.versions[name] = processes[name].version
-            self.results += measure_interleaved(processes, cases, self.arguments.rounds, skip, self._progress)
+            for case in cases:
+                results = measure_interleaved(processes, [case], self.arguments.rounds, skip, self._progress)
+                for r in results:
+                    print(f"{r.case}: {r.peer} {r.median * 1e3:.3f} ms ({r.min * 1e3:.3f}-{r.max * 1e3:.3f})", file=sys.stderr)
+                self.results += results
         finally:
             for process in processes.values():
                 process.close()

@@ -89,7 +89,8 @@ class Bench:
             for case in cases:
                 results = measure_interleaved(processes, [case], self.arguments.rounds, skip, self._progress)
                 for r in results:
-                    print(f"{r.case}: {r.peer} {r.median * 1e3:.3f} ms ({r.min * 1e3:.3f}-{r.max * 1e3:.3f})", file=sys.stderr)
+                    times = f"{r.median * 1e3:.3f} ms ({r.min * 1e3:.3f}-{r.max * 1e3:.3f})"
+                    print(f"{r.case}: {r.peer} {times}", file=sys.stderr)
                 self.results += results
         finally:
             for process in processes.values():

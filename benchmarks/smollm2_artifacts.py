@@ -18,10 +18,8 @@ WHOLE = 4096
 
 MIXED_POLICY = """version: 1
 rules:
-  - {layers: 2-, attention: {page_topk: {page: 16, budget: 128}}}
-  - {layers: 5-11, kv: {h2o: {heavy: 64, recent: 64}}}
-  - {layers: 12-19, kv: {streaming: {sinks: 4, window: 124}}}
-  - {layers: 20-24, kv: {streaming: {sinks: 4, window: 60, heads: [1]}}}
+  - {layers: 2-, attention: {page_topk: {page: 16, budget: 64}}}
+  - {layers: all, kv: {h2o: {heavy: 64, recent: 64}}}
 """
 
 # name: model and options. The default batch sizes only where a test needs them: they take time to compile.

@@ -9,6 +9,7 @@ row compares takes turns in the same run; the groups run one after the other. Pr
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -44,10 +45,11 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        return self.ours / self.other
+        """Not a number where a difference of two times drowned in noise."""
+        return self.ours / self.other if self.ours > 0 and self.other > 0 else math.nan
 
     def line(self) -> str:
-        verdict = "yes" if self.ratio <= self.most else "**no**"
+        verdict = "noise" if math.isnan(self.ratio) else "yes" if self.ratio <= self.most else "**no**"
         times = f"{self.ours * 1e3:.3f} ms | {self.other * 1e3:.3f} ms ({self.against})"
         return f"| {self.what} | {times} | {self.ratio:.2f} | {self.most} | {self.aim} | {verdict} |"
 
@@ -84,7 +86,12 @@ class Bench:
             for name, launch in start.items():
                 processes[name] = launch()
                 self.versions[name] = processes[name].version
-            self.results += measure_interleaved(processes, cases, self.arguments.rounds, skip, self._progress)
+            for case in cases:
+                results = measure_interleaved(processes, [case], self.arguments.rounds, skip, self._progress)
+                for r in results:
+                    times = f"{r.median * 1e3:.3f} ms ({r.min * 1e3:.3f}-{r.max * 1e3:.3f})"
+                    print(f"{r.case}: {r.peer} {times}", file=sys.stderr)
+                self.results += results
         finally:
             for process in processes.values():
                 process.close()
@@ -192,6 +199,8 @@ def main() -> None:
     for name, version in bench.versions.items():
         print(f"- {name}: {version}")
     print(f"- {report['machine']}, load after {report['load_after']:.1f}, {arguments.threads} threads")
+    if max(report["machine"]["load_before"], report["load_after"]) > (os.cpu_count() or 1) + arguments.threads:
+        print("- the machine was busy with other work: these times decide nothing")
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
 

@@ -38,6 +38,7 @@ def test_a_token_reads_panels_and_vectors_but_no_tables(tmp_path: Path) -> None:
 def test_a_row_says_whether_it_was_reached() -> None:
     assert Row("x", 2.0, 1.0, "peer", 2.0, 1.0).line().endswith("| 2.00 | 2.0 | 1.0 | yes |")
     assert Row("x", 2.1, 1.0, "peer", 2.0, 1.0).line().endswith("| 2.10 | 2.0 | 1.0 | **no** |")
+    assert Row("x", -1.0, -2.0, "peer", 2.0, 1.0).line().endswith("| nan | 2.0 | 1.0 | noise |")
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")

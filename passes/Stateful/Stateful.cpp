@@ -85,7 +85,9 @@ public:
 
   func::FuncOp buildRows(StringRef name, StringRef kind, int64_t rows, bool prefill);
   func::FuncOp buildLogits(int64_t rows);
-  func::FuncOp buildMaintain(StringRef name, bool compact);
+  /// What a maintain entry does.
+  enum class Upkeep { Compact, CompactChunkLayers, Rebuild };
+  func::FuncOp buildMaintain(StringRef name, Upkeep upkeep);
 
 private:
   func::FuncOp begin(StringRef name, StringRef kind, int64_t rows, TypeRange inputs, ArrayRef<StringRef> names,
@@ -236,7 +238,7 @@ func::FuncOp EntryBuilder::buildLogits(int64_t count) {
   return func;
 }
 
-func::FuncOp EntryBuilder::buildMaintain(StringRef name, bool compact) {
+func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
   SmallVector<Type> inputs{indexType(1)}, results;
   for (Layer &layer : model.layers) {
     inputs.push_back(layer.type);
@@ -250,12 +252,13 @@ func::FuncOp EntryBuilder::buildMaintain(StringRef name, bool compact) {
     Location loc = layer.op.getLoc();
     bool content = llvm::any_of(layout.getFields().getAsRange<kvcache::FieldAttr>(),
                                 [](kvcache::FieldAttr field) { return field.getContent(); });
-    if (!compact) {
+    if (upkeep == Upkeep::Rebuild) {
       if (content)
         state = kvcache::RebuildOp::create(b, loc, layer.type, state, sequences);
       continue;
     }
-    if (!layout.isCapped())
+    if (!layout.isCapped() ||
+        (upkeep == Upkeep::CompactChunkLayers && layout.getPrefillCap() != kvcache::PrefillCap::Chunk))
       continue;
     int64_t heads = layout.getKvHeads(), cap = *llvm::max_element(layout.getCaps().asArrayRef());
     auto slotsType = [&](ArrayRef<int64_t> shape, Type type) {
@@ -308,8 +311,13 @@ public:
         return bool(e.buildRows(("decode_b" + Twine(size)).str(), "decode", size, false));
       });
     ok &= build([&](EntryBuilder &e) { return bool(e.buildLogits(logitsRows)); });
-    ok &= build([&](EntryBuilder &e) { return bool(e.buildMaintain("maintain_compact", true)); });
-    ok &= build([&](EntryBuilder &e) { return bool(e.buildMaintain("maintain_rebuild", false)); });
+    using Upkeep = EntryBuilder::Upkeep;
+    ok &= build([&](EntryBuilder &e) { return bool(e.buildMaintain("maintain_compact", Upkeep::Compact)); });
+    if (compactsInBothWays(model))
+      ok &= build([&](EntryBuilder &e) {
+        return bool(e.buildMaintain("maintain_compact_chunk", Upkeep::CompactChunkLayers));
+      });
+    ok &= build([&](EntryBuilder &e) { return bool(e.buildMaintain("maintain_rebuild", Upkeep::Rebuild)); });
     if (!ok)
       return signalPassFailure();
     recordFacts(model, b);
@@ -317,6 +325,15 @@ public:
   }
 
 private:
+  /// Some layers are compacted after each chunk of a prompt and others only after its end.
+  static bool compactsInBothWays(const Model &model) {
+    auto any = [&](kvcache::PrefillCap when) {
+      return llvm::any_of(model.layers, [&](const Layer &layer) {
+        return layer.type.getLayout().isCapped() && layer.type.getLayout().getPrefillCap() == when;
+      });
+    };
+    return any(kvcache::PrefillCap::Chunk) && any(kvcache::PrefillCap::End);
+  }
   LogicalResult analyse(Model &model);
   void recordFacts(Model &model, Builder &b);
 };

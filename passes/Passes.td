@@ -237,7 +237,7 @@ def FusePass : Pass<"sparse-fuse", "::mlir::ModuleOp"> {
   let options = [
     Option<"weightsType", "weights-dtype", "std::string", "\"f32\"", "Element type of packed weights: f32 or bf16">,
     Option<"panel", "panel", "int64_t", "64", "Widest panel of a packed weight">,
-    Option<"segment", "segment", "int64_t", "16", "Pages of one segment of decode attention">,
+    Option<"segment", "segment", "int64_t", "16", "Least pages of one segment of decode attention">,
   ];
   let dependentDialects = ["::sparse::plan::PlanDialect", "::sparse::sparsity::SparsityDialect",
                            "::sparse::onnx::ONNXDialect", "::mlir::tensor::TensorDialect"];

@@ -81,6 +81,7 @@ private:
   LogicalResult packLinears(func::FuncOp func, WeightPacker &packer);
   void mergeLinears(func::FuncOp func, WeightPacker &packer);
   void splitAttention(func::FuncOp func);
+  int64_t segmentLength(kvcache::LayoutAttr layout);
   std::vector<Cluster> findClusters(func::FuncOp func);
   void outline(Cluster &cluster);
 };
@@ -154,6 +155,17 @@ LogicalResult Fuse::packLinears(func::FuncOp func, WeightPacker &packer) {
   return success();
 }
 
+/// Pages of one segment: at most 64 segments of the longest context, since tasks past the end of a list are not free. It
+/// follows from the model's context and the page alone, not from a layer's caps or budget: dense and sparse layers must
+/// fold their pages alike.
+int64_t Fuse::segmentLength(kvcache::LayoutAttr layout) {
+  int64_t pages = layout.getMaxPages();
+  if (auto facts = getOperation()->getAttrOfType<DictionaryAttr>("sparsity.model"))
+    if (auto context = facts.getAs<IntegerAttr>("max_context"))
+      pages = llvm::divideCeil(context.getInt(), layout.getPage());
+  return std::max<int64_t>(segment, llvm::divideCeil(pages, 64));
+}
+
 /// Decode attention is split over segments of its page lists: one query alone would leave most threads idle.
 void Fuse::splitAttention(func::FuncOp func) {
   SmallVector<sparsity::AttendOp> attends;
@@ -171,10 +183,11 @@ void Fuse::splitAttention(func::FuncOp func) {
       selecting = shape[1];
       pages = shape[2];
     }
-    int64_t segments = llvm::divideCeil(pages, segment), groups = heads / selecting;
+    int64_t pagesOfSegment = segmentLength(layout);
+    int64_t segments = llvm::divideCeil(pages, pagesOfSegment), groups = heads / selecting;
     auto perQuery = RankedTensorType::get({rows, selecting, segments, groups}, b.getF32Type());
     auto values = RankedTensorType::get({rows, selecting, segments, groups * layout.getValueDim()}, b.getF32Type());
-    auto length = b.getI64IntegerAttr(segment);
+    auto length = b.getI64IntegerAttr(pagesOfSegment);
     auto part = sparsity::AttendPartOp::create(b, op.getLoc(), TypeRange{values, perQuery, perQuery}, op.getQuery(),
                                                op.getState(), op.getPositions(), op.getSequences(), op.getIndices(),
                                                op.getCount(), length, op.getScaleAttr(), op.getSoftcapAttr(),

@@ -9,6 +9,7 @@
 #include "lib/Import/Import.h"
 #include "lib/Package/Digest.h"
 #include "lib/Package/Package.h"
+#include "lib/Target/DeviceTargets.h"
 
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
@@ -86,7 +87,7 @@ void declare(Args &args, CompileOptions &options) {
   args.option([&](llvm::StringRef text) { return parseBuckets(options.road.buckets, text); }, "buckets", "N,N,...",
               "batch sizes of the decode entries (default 1,2,4,8)");
   args.option(options.tokenizer, "tokenizer", 0, "FILE", "tokenizer.json to carry in the artifact");
-  args.option(options.target, "target", 0, "TARGET", "what to generate code for: cpu");
+  args.option(options.target, "target", 0, "TARGET", "what to generate code for: cpu (default), or cuda:ARCH");
   args.flag(options.road.reference, "reference", "keep every kernel in its reference lowering: scalar loops");
   args.option([&](llvm::StringRef text) { return parsePhase(options.from, text); }, "compile-from", "PHASE",
               "start from the IR after this phase:" + phases);
@@ -101,6 +102,16 @@ void declare(Args &args, CompileOptions &options) {
                "Quest from the third layer on");
   args.example("sparse-opt compile model.onnx --policy policy.yaml --dump-phases-to ir -o model.spx",
                "keep the IR of every phase");
+}
+
+/// What is wrong with the name of a target, or nothing.
+std::string checkTarget(llvm::StringRef target) {
+  MLIRContext context;
+  llvm::StringRef arch = target;
+  if (target == "cpu" || (arch.consume_front("cuda:") && sparse::target::deviceTarget(&context, arch)))
+    return "";
+  return "'" + target.str() + "' is no target; targets are cpu and cuda:ARCH with " +
+         sparse::target::deviceTargetNames();
 }
 
 int writeIR(ModuleOp module, llvm::StringRef path) {
@@ -156,6 +167,9 @@ int compile(CompileOptions &options) {
     if (int exit = dump(Phase::Import))
       return exit;
 
+  if (llvm::StringRef arch = options.target; arch.consume_front("cuda:") && unsigned(options.from) < unsigned(Phase::Stateful))
+    module.get()->setAttr("sparsity.target", sparse::target::deviceTarget(&context, arch));
+  options.road.onDevice = module.get()->hasAttr("sparsity.target");
   for (unsigned index = unsigned(options.from) + 1; index <= unsigned(options.to); ++index) {
     Phase phase = static_cast<Phase>(index);
     if (phase == Phase::Binary)
@@ -193,8 +207,8 @@ int sparse::driver::compileCommand(int argc, char **argv) {
   declare(args, options);
   if (std::optional<int> exitCode = args.parse(argc, argv))
     return *exitCode;
-  if (options.target != "cpu")
-    return args.usageError("'" + options.target + "' is no target; the target here is cpu");
+  if (std::string reason = checkTarget(options.target); !reason.empty())
+    return args.usageError(reason);
   if (options.to == Phase::Binary && options.output.empty())
     return args.usageError("where should the artifact go? give -o model.spx");
   if (unsigned(options.from) > unsigned(options.to))

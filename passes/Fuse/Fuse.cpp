@@ -56,7 +56,9 @@ public:
       return signalPassFailure();
     }
     Type element = weightsType == "bf16" ? Type(BFloat16Type::get(context)) : Type(Float32Type::get(context));
-    WeightPacker packer(getOperation(), element, panel);
+    // A GPU's warp reads the weights of one output at a time: panels of width 1.
+    bool onDevice = getOperation()->hasAttr("sparsity.target");
+    WeightPacker packer(getOperation(), element, onDevice ? 1 : int64_t(panel));
     for (auto func : getOperation().getOps<func::FuncOp>()) {
       if (failed(packLinears(func, packer)))
         return signalPassFailure();
@@ -82,6 +84,7 @@ private:
   void mergeLinears(func::FuncOp func, WeightPacker &packer);
   void splitAttention(func::FuncOp func);
   int64_t segmentLength(kvcache::LayoutAttr layout);
+  int64_t segmentCount(int64_t rows, kvcache::LayoutAttr layout);
   std::vector<Cluster> findClusters(func::FuncOp func);
   void outline(Cluster &cluster);
 };
@@ -166,6 +169,16 @@ int64_t Fuse::segmentLength(kvcache::LayoutAttr layout) {
   return std::max<int64_t>(segment, llvm::divideCeil(pages, 64));
 }
 
+/// Equal segments of every list, on a GPU: as many blocks as the device has multiprocessors. A function of the entry
+/// alone, so that dense and sparse layers fold alike. 0 on a CPU: segments of a fixed length.
+int64_t Fuse::segmentCount(int64_t rows, kvcache::LayoutAttr layout) {
+  auto target = getOperation()->getAttrOfType<sparsity::TargetAttr>("sparsity.target");
+  if (!target)
+    return 0;
+  int64_t count = target.getMultiprocessors() / (rows * layout.getKvHeads());
+  return std::clamp<int64_t>(llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(count, 1))), 1, 64);
+}
+
 /// Decode attention is split over segments of its page lists: one query alone would leave most threads idle.
 void Fuse::splitAttention(func::FuncOp func) {
   SmallVector<sparsity::AttendOp> attends;
@@ -183,8 +196,11 @@ void Fuse::splitAttention(func::FuncOp func) {
       selecting = shape[1];
       pages = shape[2];
     }
-    int64_t pagesOfSegment = segmentLength(layout);
-    int64_t segments = llvm::divideCeil(pages, pagesOfSegment), groups = heads / selecting;
+    int64_t pagesOfSegment = 0, segments = segmentCount(rows, layout), groups = heads / selecting;
+    if (segments == 0) {
+      pagesOfSegment = segmentLength(layout);
+      segments = llvm::divideCeil(pages, pagesOfSegment);
+    }
     auto perQuery = RankedTensorType::get({rows, selecting, segments, groups}, b.getF32Type());
     auto values = RankedTensorType::get({rows, selecting, segments, groups * layout.getValueDim()}, b.getF32Type());
     auto length = b.getI64IntegerAttr(pagesOfSegment);

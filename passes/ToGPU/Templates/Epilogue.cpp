@@ -1,0 +1,38 @@
+//===-- Epilogue.cpp - Elementwise ops at the end of a kernel -----------------------------------------------------===//
+#include "passes/ToGPU/Templates/Epilogue.h"
+#include "passes/ToLinalg/Elementwise.h"
+
+using namespace sparse;
+using namespace sparse::device;
+
+FailureOr<Value> sparse::device::applyEpilogue(DeviceKernel &k, Value produced, Value entry, Value row, Value column) {
+  Device &d = k.d;
+  DenseMap<Value, Value> entries;
+  if (produced)
+    entries[produced] = entry;
+  Value last = entry;
+  for (Operation *op : ArrayRef(k.ops).drop_front(produced ? 1 : 0)) {
+    SmallVector<Value> operands;
+    for (Value operand : op->getOperands()) {
+      if (Value known = entries.lookup(operand)) {
+        operands.push_back(known);
+        continue;
+      }
+      if (auto constant = operand.getDefiningOp<onnx::ConstantOp>()) {
+        auto elements = dyn_cast<DenseElementsAttr>(constant.getValue());
+        if (!elements || !elements.isSplat() || !elements.getElementType().isF32())
+          return op->emitError("has a constant operand that is no f32 scalar");
+        operands.push_back(d.f32(elements.getSplatValue<APFloat>().convertToDouble()));
+        continue;
+      }
+      Buffer &buffer = k.buffer(operand);
+      Value loaded = buffer.shape.size() == 1 ? k.load(buffer, {column}) : k.load(buffer, {row, column});
+      operands.push_back(d.toF32(loaded));
+    }
+    last = lowering::scalarOf(d.b, d.loc, op, operands);
+    if (!last)
+      return op->emitError("has no scalar form");
+    entries[op->getResult(0)] = last;
+  }
+  return last;
+}

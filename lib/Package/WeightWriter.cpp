@@ -32,7 +32,7 @@ namespace {
 struct Wanted {
   StringAttr symbol;
   MemRefType type;
-  size_t module;
+  size_t module, index;
   uint64_t bytes() const { return type.getNumElements() * ((type.getElementTypeBitWidth() + 7) / 8); }
 };
 } // namespace
@@ -43,7 +43,7 @@ static FailureOr<std::vector<Wanted>> collect(ArrayRef<ModuleOp> modules) {
   bool differ = false;
   for (size_t index = 0; index < modules.size(); ++index)
     ModuleOp(modules[index]).walk([&](plan::WeightOp op) {
-      Wanted wanted{op.getSymbolAttr().getAttr(), cast<MemRefType>(op.getBuffer().getType()), index};
+      Wanted wanted{op.getSymbolAttr().getAttr(), cast<MemRefType>(op.getBuffer().getType()), index, weights.size()};
       auto [it, fresh] = weights.insert({wanted.symbol.getValue(), wanted});
       if (fresh || it->second.bytes() == wanted.bytes())
         return;
@@ -55,7 +55,9 @@ static FailureOr<std::vector<Wanted>> collect(ArrayRef<ModuleOp> modules) {
   std::vector<Wanted> order;
   for (auto &entry : weights)
     order.push_back(entry.second);
-  llvm::stable_sort(order, [](const Wanted &a, const Wanted &b) { return a.bytes() > b.bytes(); });
+  llvm::sort(order, [](const Wanted &a, const Wanted &b) {
+    return std::make_tuple(b.bytes(), a.index) < std::make_tuple(a.bytes(), b.index);
+  });
   return order;
 }
 

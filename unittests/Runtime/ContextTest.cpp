@@ -441,7 +441,7 @@ TEST_F(StepTest, EveryFailedAllocationOfTheConstructorIsClean) {
     Code code = codeOf([&] { Context other(loaded->model, options); });
     EXPECT_EQ(memory->reserved, 0) << "leak at call " << k;
     if (code == Code::Ok) {
-      EXPECT_GT(k, 20);
+      EXPECT_GT(k, 15);
       break;
     }
     EXPECT_EQ(code, Code::ResourceExhausted);

@@ -475,7 +475,7 @@ static sparse_status sequenceCounters(sparse_context *handle,
         {"pages", pages},
         {"page_bytes", pages * static_cast<int64_t>(layout.pageBytes)}};
     // The names come from the model, which outlives the context.
-    const LayerLayout &named = context.model().manifest().layers[layer];
+    const LayerLayout &named = context.model().layers()[layer];
     for (size_t i = 0; i < named.components.size(); ++i)
       if (named.components[i].counter)
         all.push_back(

@@ -38,9 +38,9 @@ Context::Context(std::shared_ptr<const Model> model,
       options.limitBytes ? options.limitBytes : physicalBytes() / 4 * 3;
   cacheOptions.maxContext = manifest.model.maxContext;
   cacheOptions.chunk = artifact->prefill() ? artifact->prefill()->rows : 1;
-  kv = std::make_unique<Cache>(*memory, manifest.layers, cacheOptions);
+  kv = std::make_unique<Cache>(*memory, artifact->layers(), cacheOptions);
   executor = std::make_unique<Executor>(*artifact, *kv, *memory, *parallel);
-  for (const LayerLayout &layout : manifest.layers) {
+  for (const LayerLayout &layout : artifact->layers()) {
     compactChunks |= layout.prefillCap == PrefillCap::Chunk;
     compactEnd |= layout.prefillCap == PrefillCap::End;
   }

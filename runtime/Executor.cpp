@@ -17,8 +17,8 @@ Executor::Executor(const Model &model, Cache &cache, Memory &memory,
       if (buffer.kind == BufferKind::Input || buffer.kind == BufferKind::Output)
         ioBytes = checkedAdd(ioBytes, alignTo(buffer.bytes, 64));
   }
-  arena = Region(memory, arenaBytes, /*committed=*/true, /*huge=*/false);
-  io = Region(memory, ioBytes, /*committed=*/true, /*huge=*/false);
+  arena = Region(memory, arenaBytes, Backing::Whole, /*huge=*/false);
+  io = Region(memory, ioBytes, Backing::Whole, /*huge=*/false);
 
   uint8_t *next = io.data();
   for (const Plan &plan : model.plans()) {

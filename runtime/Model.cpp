@@ -38,10 +38,19 @@ static bool shouldMap(const File &file, const LoadOptions &options) {
 }
 
 void Model::choose(const LoadOptions &options) {
+  part = info.findDevice(options.device);
+  if (!part) {
+    std::string have;
+    for (const DeviceInfo &device : info.devices)
+      have += " " + device.name;
+    fail(Code::Incompatible,
+         "%s: the model is not compiled for device '%s', only for%s",
+         directory.c_str(), options.device.c_str(), have.c_str());
+  }
   std::set<std::string> features =
       options.cpuFeatures.empty() ? hostCpuFeatures() : options.cpuFeatures;
   std::string reasons;
-  for (const Target &target : info.targets) {
+  for (const Target &target : part->targets) {
     if (!options.target.empty() && target.name != options.target)
       continue;
     std::string missing;
@@ -105,10 +114,10 @@ Model::Model(const std::string &path, const LoadOptions &options)
   if (tokenizerSection)
     tokenizerText = readFile(files.at(tokenizerSection->path), maxTokenizer);
   code = CodeObject(std::move(files.at(chosen->code)));
-  for (const EntryInfo &entry : info.entries) {
+  for (const EntryInfo &entry : part->entries) {
     const File &file = files.at(entry.plan);
-    entries.push_back(parsePlan(readFile(file, maxPlan), file.path, entry, info,
-                                weights, code));
+    entries.push_back(parsePlan(readFile(file, maxPlan), file.path, entry,
+                                info.model, *part, weights, code));
   }
   indexPlans();
 }
@@ -137,7 +146,7 @@ void Model::indexPlans() {
             [](const Plan *a, const Plan *b) { return a->rows < b->rows; });
 
   bool capped = false, chunk = false, other = false;
-  for (const LayerLayout &layout : info.layers) {
+  for (const LayerLayout &layout : part->layers) {
     bool has = std::any_of(layout.caps.begin(), layout.caps.end(),
                            [](int64_t cap) { return cap >= 0; });
     if (!has)

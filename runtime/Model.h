@@ -24,7 +24,9 @@ struct LoadOptions {
   /// the memory, decoding is slower. Weights of more than half of the physical
   /// memory are always mapped.
   bool mapWeights = false;
-  /// Name of the target to use; empty = the best that the CPU supports.
+  /// The device to run on: "cpu".
+  std::string device = "cpu";
+  /// Name of the target to use; empty = the best that the device supports.
   std::string target;
   /// CPU features to assume; empty = those of the host.
   std::set<std::string> cpuFeatures;
@@ -38,6 +40,9 @@ public:
   Model(const std::string &path, const LoadOptions &options);
 
   const Manifest &manifest() const { return info; }
+  /// What the artifact holds for the device that it was loaded for.
+  const DeviceInfo &device() const { return *part; }
+  const std::vector<LayerLayout> &layers() const { return part->layers; }
   const Target &target() const { return *chosen; }
   const std::vector<Plan> &plans() const { return entries; }
   const std::string &path() const { return directory; }
@@ -62,6 +67,7 @@ private:
 
   std::string directory;
   Manifest info;
+  const DeviceInfo *part = nullptr;
   const Target *chosen = nullptr;
   SafeTensors weights;
   CodeObject code;

@@ -26,10 +26,10 @@ namespace {
 class PlanParser {
 public:
   PlanParser(const JsonRef &root, const EntryInfo &entry,
-             const Manifest &manifest, const SafeTensors &weights,
-             const CodeObject &code)
-      : root(root), entry(entry), manifest(manifest), weights(weights),
-        code(code) {}
+             const ModelFacts &facts, const DeviceInfo &device,
+             const SafeTensors &weights, const CodeObject &code)
+      : root(root), entry(entry), facts(facts), device(device),
+        weights(weights), code(code) {}
 
   Plan parse();
 
@@ -48,7 +48,8 @@ private:
 
   const JsonRef &root;
   const EntryInfo &entry;
-  const Manifest &manifest;
+  const ModelFacts &facts;
+  const DeviceInfo &device;
   const SafeTensors &weights;
   const CodeObject &code;
   Plan plan;
@@ -65,7 +66,7 @@ void PlanParser::parseInput(const JsonRef &json, PlanBuffer &buffer) {
   else if (buffer.name == "status")
     rowBytes = 4;
   else if (buffer.name == "hidden")
-    rowBytes = checkedMul(plan.rows, checkedMul(manifest.model.hidden, 4));
+    rowBytes = checkedMul(plan.rows, checkedMul(facts.hidden, 4));
   else
     json.fail("unknown input '" + buffer.name + "'");
   if (buffer.bytes != rowBytes)
@@ -76,9 +77,9 @@ void PlanParser::parseInput(const JsonRef &json, PlanBuffer &buffer) {
 void PlanParser::parseOutput(const JsonRef &json, PlanBuffer &buffer) {
   uint64_t width = 0;
   if (buffer.name == "hidden")
-    width = manifest.model.hidden;
+    width = facts.hidden;
   else if (buffer.name == "logits")
-    width = manifest.model.vocab;
+    width = facts.vocab;
   else
     json.fail("unknown output '" + buffer.name + "'");
   uint64_t bytes = checkedMul(plan.rows, checkedMul(width, 4));
@@ -101,12 +102,12 @@ void PlanParser::parseWeight(const JsonRef &json, PlanBuffer &buffer) {
 
 void PlanParser::parseState(const JsonRef &json, PlanBuffer &buffer) {
   buffer.layer =
-      json.getInt("layer", 0, static_cast<int64_t>(manifest.layers.size()) - 1);
+      json.getInt("layer", 0, static_cast<int64_t>(device.layers.size()) - 1);
   if (buffer.name == "key" || buffer.name == "value") {
     buffer.part = buffer.name == "key" ? StatePart::Key : StatePart::Value;
     return;
   }
-  const LayerLayout &layout = manifest.layers[buffer.layer];
+  const LayerLayout &layout = device.layers[buffer.layer];
   const Component *component = layout.find(buffer.name);
   if (!component)
     json.fail("layer " + std::to_string(buffer.layer) + " has no component '" +
@@ -246,10 +247,11 @@ Plan PlanParser::parse() {
 Plan sparse::runtime::parsePlan(const std::string &text,
                                 const std::string &where,
                                 const EntryInfo &entry,
-                                const Manifest &manifest,
+                                const ModelFacts &facts,
+                                const DeviceInfo &device,
                                 const SafeTensors &weights,
                                 const CodeObject &code) {
   Json json = parseJson(text, where);
   JsonRef root(json, where);
-  return PlanParser(root, entry, manifest, weights, code).parse();
+  return PlanParser(root, entry, facts, device, weights, code).parse();
 }

@@ -65,8 +65,8 @@ struct Plan {
 
 /// Parses and checks a plan. Throws INVALID_ARGUMENT with the place.
 Plan parsePlan(const std::string &text, const std::string &where,
-               const EntryInfo &entry, const Manifest &manifest,
-               const SafeTensors &weights, const CodeObject &code);
+               const EntryInfo &entry, const ModelFacts &facts,
+               const DeviceInfo &device, const SafeTensors &weights, const CodeObject &code);
 
 } // namespace sparse::runtime
 

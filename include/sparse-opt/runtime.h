@@ -62,6 +62,8 @@ enum {
   SPARSE_UNIMPLEMENTED = 12,
   /** A bug in a kernel or in the runtime. The context is poisoned. */
   SPARSE_INTERNAL = 13,
+  /** The device that was asked for, or its driver, is not there. */
+  SPARSE_UNAVAILABLE = 14,
   /** The artifact's bytes do not match their digests. */
   SPARSE_DATA_LOSS = 15,
   /** Reserved for signatures. */

@@ -193,7 +193,10 @@ int compile(CompileOptions &options) {
   if (auto source = (*module)->getAttrOfType<StringAttr>("sparsity.source"))
     package.sourceDigest = source.str();
   package.progress = [&](llvm::StringRef what, double fraction) { progress.step(what, 0.5 + fraction / 2); };
-  if (failed(sparse::package::writeArtifact(*module, package)))
+  sparse::package::DeviceModule device{"cpu", *module};
+  if (auto target = (*module)->getAttrOfType<sparse::sparsity::TargetAttr>("sparsity.target"))
+    device = {"cuda", *module, target.getArch().str()};
+  if (failed(sparse::package::writeArtifact(device, package)))
     return ExitResources;
   progress.done();
   return ExitOk;

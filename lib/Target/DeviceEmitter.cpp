@@ -3,6 +3,7 @@
 
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Target/LLVMIR/Export.h"
+#include "llvm/IR/Intrinsics.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
@@ -49,6 +50,21 @@ static void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, sccs, modules);
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
+}
+
+/// convert-gpu-to-nvvm makes calls of the vendor's library of all math ops. Those that are one instruction are intrinsics.
+static void useIntrinsics(llvm::Module &module) {
+  static const std::pair<llvm::StringLiteral, llvm::Intrinsic::ID> table[] = {
+      {"__nv_fmaf", llvm::Intrinsic::fma},           {"__nv_fabsf", llvm::Intrinsic::fabs},
+      {"__nv_copysignf", llvm::Intrinsic::copysign}, {"__nv_sqrtf", llvm::Intrinsic::sqrt},
+      {"__nv_floorf", llvm::Intrinsic::floor},       {"__nv_ceilf", llvm::Intrinsic::ceil}};
+  for (auto [name, id] : table) {
+    llvm::Function *called = module.getFunction(name);
+    if (!called)
+      continue;
+    called->replaceAllUsesWith(llvm::Intrinsic::getOrInsertDeclaration(&module, id, {called->getReturnType()}));
+    called->eraseFromParent();
+  }
 }
 
 static std::optional<std::string> findAssembler() {
@@ -102,6 +118,7 @@ LogicalResult sparse::target::emitDeviceCode(ModuleOp module, const std::string 
   for (llvm::Function &function : *ir)
     if (!function.isDeclaration() && function.hasInternalLinkage() && function.hasOneUse())
       function.addFnAttr(llvm::Attribute::AlwaysInline);
+  useIntrinsics(*ir);
   optimize(*ir, *machine);
   for (const llvm::Function &function : *ir)
     if (function.isDeclaration() && !function.isIntrinsic() && !function.use_empty())
@@ -111,11 +128,18 @@ LogicalResult sparse::target::emitDeviceCode(ModuleOp module, const std::string 
   llvm::raw_fd_ostream stream(ptxPath, code);
   if (code)
     return module.emitError() << "can't write '" << ptxPath << "': " << code.message();
-  llvm::legacy::PassManager codegen;
-  if (machine->addPassesToEmitFile(codegen, stream, nullptr, llvm::CodeGenFileType::AssemblyFile))
-    return module.emitError("the code generator can't write PTX");
-  codegen.run(*ir);
+  {
+    llvm::legacy::PassManager codegen; // it holds back text until it goes
+    if (machine->addPassesToEmitFile(codegen, stream, nullptr, llvm::CodeGenFileType::AssemblyFile))
+      return module.emitError("the code generator can't write PTX");
+    codegen.run(*ir);
+  }
   stream.close();
+  if (stream.has_error()) {
+    std::string message = stream.error().message();
+    stream.clear_error();
+    return module.emitError() << "writing '" << ptxPath << "' failed: " << message;
+  }
 
   std::optional<std::string> assembler = findAssembler();
   if (!assembler)

@@ -205,7 +205,7 @@ TEST_F(CliTest, ExitCodes) {
   EXPECT_EQ(run("verify " + model + " -r " + path("none")).code, 3);
   EXPECT_EQ(run("generate " + model + " -p 1 --target other").code, 3);
   EXPECT_EQ(run("generate " + model + " -p 1 --kv-limit 1").code, 4);
-  std::string file = model + "/plans/decode_b1.json";
+  std::string file = model + "/plans/cpu/decode_b1.json";
   std::string text = toy::Artifact::readFile(file);
   text[10] ^= 1;
   toy::Artifact::writeFile(file, text);

@@ -184,14 +184,16 @@ TEST_F(PlanTest, SurvivesEveryWrongValue) {
   const Json values[] = {Json(),         -1,  int64_t(1) << 40,
                          UINT64_MAX,     "x", Json::array(),
                          Json::object(), 0.5};
-  for (const EntryInfo &entry : manifest.entries) {
+  const DeviceInfo &device = *manifest.findDevice("cpu");
+  for (const EntryInfo &entry : device.entries) {
     const Json &plan = artifact.plans[entry.name];
     for (const toy::Path &place : toy::allPaths(plan))
       for (const Json &value : values) {
         Json copy = plan;
         toy::valueAt(copy, place) = value;
         Code code_ = codeOf([&] {
-          parsePlan(copy.dump(), "plan", entry, manifest, weights, code);
+          parsePlan(copy.dump(), "plan", entry, manifest.model, device, weights,
+                    code);
         });
         ASSERT_TRUE(code_ == Code::Ok || code_ == Code::InvalidArgument)
             << entry.name << toy::str(place) << " = " << value << ": "

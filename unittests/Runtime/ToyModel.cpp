@@ -106,7 +106,7 @@ std::string toy::str(const Path &path) {
 
 void toy::Artifact::write(const std::string &directory) {
   for (const auto &plan : plans)
-    files["plans/" + plan.first + ".json"] = plan.second.dump();
+    files["plans/cpu/" + plan.first + ".json"] = plan.second.dump();
   manifest["sections"] = Json::array();
   for (const auto &file : files) {
     std::string kind = file.first.rfind("plans/", 0) == 0  ? "plan"
@@ -335,7 +335,7 @@ Artifact toy::makeArtifact(const Config &config) {
     entries.push_back({{"name", name},
                        {"kind", b.plan["kind"]},
                        {"rows", b.plan["rows"]},
-                       {"plan", "plans/" + name + ".json"}});
+                       {"plan", "plans/cpu/" + name + ".json"}});
     artifact.plans[name] = b.plan;
   };
   {
@@ -402,7 +402,7 @@ Artifact toy::makeArtifact(const Config &config) {
     layers.push_back(layerJson(config, layer));
   artifact.manifest = {
       {"digest", std::string(64, '0')},
-      {"schema_version", 1},
+      {"schema_version", 2},
       {"created_by", "unit tests"},
       {"source", {{"name", "toy.onnx"}, {"sha256", std::string(64, 'a')}}},
       {"model",
@@ -417,12 +417,14 @@ Artifact toy::makeArtifact(const Config &config) {
         {"kv_dtype", "f32"},
         {"prefill_chunk", config.chunk}}},
       {"policy", ""},
-      {"targets",
-       {{{"name", "any"},
-         {"code", "code/any.so"},
-         {"requires", Json::array()}}}},
-      {"cache", {{"layers", layers}}},
-      {"entries", entries}};
+      {"devices",
+       {{"cpu",
+         {{"targets",
+           {{{"name", "any"},
+             {"code", "code/any.so"},
+             {"requires", Json::array()}}}},
+          {"cache", {{"layers", layers}}},
+          {"entries", entries}}}}}};
   artifact.files["weights.safetensors"] = weights.text();
   artifact.files["code/any.so"] = Artifact::readFile(TOY_KERNELS);
   return artifact;

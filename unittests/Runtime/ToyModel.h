@@ -55,6 +55,9 @@ struct Artifact {
   std::map<std::string, Json> plans;        ///< by entry name
   std::map<std::string, std::string> files; ///< sections, by path
 
+  /// The part of the manifest for the CPU.
+  Json &cpu() { return manifest["devices"]["cpu"]; }
+
   /// Serializes the plans, fills in sections and digests, and writes all of it.
   void write(const std::string &directory);
 

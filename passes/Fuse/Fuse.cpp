@@ -15,6 +15,9 @@ using namespace sparse;
 
 namespace {
 
+/// Data types of ONNX (TensorProto.DataType).
+constexpr int64_t kOnnxFloat16 = 10, kOnnxBFloat16 = 16;
+
 /// Ops that become one kernel, in program order.
 struct Cluster {
   StringRef name;
@@ -29,7 +32,7 @@ bool isCopiedIntoKernels(Operation *op) { return isa_and_nonnull<onnx::ConstantO
 
 bool isElementwise(Operation *op) {
   return isa<onnx::AddOp, onnx::SubOp, onnx::MulOp, onnx::DivOp, onnx::SwishOp, onnx::GeluOp, onnx::SigmoidOp,
-             onnx::TanhOp, onnx::ReluOp, onnx::NegOp, onnx::ExpOp>(op);
+             onnx::TanhOp, onnx::ReluOp, onnx::NegOp, onnx::ExpOp, onnx::CastOp>(op);
 }
 
 /// The name of the kernel that an op heads; it appears in plans and profiles.
@@ -57,11 +60,13 @@ public:
     }
     Type element = weightsType == "bf16" ? Type(BFloat16Type::get(context)) : Type(Float32Type::get(context));
     // A GPU's warp reads the weights of one output at a time: panels of width 1.
-    bool onDevice = getOperation()->hasAttr("sparsity.target");
+    onDevice = getOperation()->hasAttr("sparsity.target");
     WeightPacker packer(getOperation(), element, onDevice ? 1 : int64_t(panel));
     for (auto func : getOperation().getOps<func::FuncOp>()) {
       if (failed(packLinears(func, packer)))
         return signalPassFailure();
+      if (onDevice && !element.isF32() && func->getAttrOfType<StringAttr>("plan.kind").getValue() == "prefill")
+        narrowInputs(func, element);
       splitAttention(func);
       for (Cluster &cluster : findClusters(func))
         outline(cluster);
@@ -80,6 +85,8 @@ public:
   }
 
 private:
+  bool onDevice = false;
+  void narrowInputs(func::FuncOp func, Type element);
   LogicalResult packLinears(func::FuncOp func, WeightPacker &packer);
   void mergeLinears(func::FuncOp func, WeightPacker &packer);
   void splitAttention(func::FuncOp func);
@@ -127,6 +134,23 @@ void Fuse::mergeLinears(func::FuncOp func, WeightPacker &packer) {
     }
     for (onnx::MatMulOp op : ops)
       op->erase();
+  }
+}
+
+/// A GEMM library multiplies operands of one type: the inputs of a prompt's linear layers become the weights'.
+void Fuse::narrowInputs(func::FuncOp func, Type element) {
+  DenseMap<Value, Value> narrow;
+  for (auto linear : func.front().getOps<sparsity::LinearOp>()) {
+    Value x = linear.getX(), &cast = narrow[x];
+    if (!cast) {
+      OpBuilder b(linear);
+      b.setInsertionPointAfterValue(x);
+      auto type = llvm::cast<RankedTensorType>(x.getType());
+      cast = onnx::CastOp::create(b, linear.getLoc(), RankedTensorType::get(type.getShape(), element), x,
+                                  b.getI64IntegerAttr(element.isBF16() ? kOnnxBFloat16 : kOnnxFloat16),
+                                  b.getI64IntegerAttr(1));
+    }
+    linear.getXMutable().assign(cast);
   }
 }
 
@@ -239,7 +263,8 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
         }
       }
       if (joined && llvm::all_of(joined.getUsers(), [&](Operation *user) { return user == &op; }) &&
-          ((joinsLinear && clusters[latest].name == "linear") || clusters[latest].name == "elementwise")) {
+          ((joinsLinear && clusters[latest].name == "linear") || clusters[latest].name == "elementwise" ||
+           (onDevice && isa<onnx::CastOp>(op) && clusters[latest].name == "norm"))) {
         clusters[latest].ops.push_back(&op);
         clusterOf[&op] = latest;
         continue;

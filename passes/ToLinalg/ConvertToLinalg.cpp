@@ -71,7 +71,7 @@ void ConvertToLinalg::keepForDevice(plan::KernelOp kernel, Block *body, DenseMap
     map.map(arg, mapped);
   }
   for (Operation &op : kernel.getBlock()->without_terminator())
-    b.clone(op, map);
+    b.clone(op, map)->removeAttr("sparsity.site"); // layers share kernels
   // Which operands a yielded value is the update of; none for a fresh value.
   auto updated = [&](Value value) -> std::pair<unsigned, unsigned> {
     auto append = value.getDefiningOp<kvcache::AppendOp>();

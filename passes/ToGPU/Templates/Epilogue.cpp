@@ -7,6 +7,8 @@ using namespace sparse::device;
 
 FailureOr<Value> sparse::device::applyEpilogue(DeviceKernel &k, Value produced, Value entry, Value row, Value column) {
   Device &d = k.d;
+  auto vector = entry ? dyn_cast<VectorType>(entry.getType()) : VectorType();
+  int64_t width = vector ? vector.getNumElements() : 1;
   DenseMap<Value, Value> entries;
   if (produced)
     entries[produced] = entry;
@@ -22,11 +24,11 @@ FailureOr<Value> sparse::device::applyEpilogue(DeviceKernel &k, Value produced, 
         auto elements = dyn_cast<DenseElementsAttr>(constant.getValue());
         if (!elements || !elements.isSplat() || !elements.getElementType().isF32())
           return op->emitError("has a constant operand that is no f32 scalar");
-        operands.push_back(d.f32(elements.getSplatValue<APFloat>().convertToDouble()));
+        operands.push_back(d.splat(d.f32(elements.getSplatValue<APFloat>().convertToDouble()), width));
         continue;
       }
       Buffer &buffer = k.buffer(operand);
-      Value loaded = buffer.shape.size() == 1 ? k.load(buffer, {column}) : k.load(buffer, {row, column});
+      Value loaded = buffer.shape.size() == 1 ? k.load(buffer, {column}, width) : k.load(buffer, {row, column}, width);
       operands.push_back(d.toF32(loaded));
     }
     last = lowering::scalarOf(d.b, d.loc, op, operands);

@@ -12,6 +12,8 @@ using namespace sparse;
 using namespace sparse::device;
 
 static constexpr int64_t kWarpsOfBlock = 8, kMostRows = 8, kLoadsInFlight = 8;
+/// Sums that a lane keeps for an output: additions that don't wait for each other.
+static constexpr int64_t kChains = 2;
 
 static RankedTensorType tensorType(Value value) { return cast<RankedTensorType>(value.getType()); }
 
@@ -51,10 +53,15 @@ void WarpProduct::step(Value chunk, SmallVectorImpl<Value> &partial, Value valid
     SmallVector<Value> weights, next(partial.begin(), partial.end());
     for (int64_t o = 0; o < outputs; ++o)
       weights.push_back(k.loadConstant(weight, {d.add(firstOutput, d.i32(o)), at, d.i32(0)}, width));
+    for (Value &weight : weights)
+      weight = d.toF32(weight);
     for (int64_t r = 0; r < rows; ++r) {
       Value inputs = d.toF32(k.load(x, {d.add(firstRow, d.i32(r)), at}, width));
       for (int64_t o = 0; o < outputs; ++o)
-        next[o * rows + r] = d.fma(d.toF32(weights[o]), inputs, next[o * rows + r]);
+        for (int64_t i = 0; i < width; ++i) {
+          Value &sum = next[(o * rows + r) * kChains + i % kChains];
+          sum = d.fma(d.element(weights[o], i), d.element(inputs, i), sum);
+        }
     }
     return next;
   };
@@ -67,8 +74,7 @@ void WarpProduct::step(Value chunk, SmallVectorImpl<Value> &partial, Value valid
 SmallVector<Value> WarpProduct::sums() const {
   int64_t chunks = depth / width, unroll = std::max<int64_t>(1, kLoadsInFlight / outputs);
   int64_t whole = chunks / (kWarp * unroll) * (kWarp * unroll);
-  auto vector = VectorType::get({width}, d.b.getF32Type());
-  SmallVector<Value> partial(outputs * rows, d.zero(vector));
+  SmallVector<Value> partial(outputs * rows * kChains, d.f32(0));
   if (whole > 0)
     partial = d.loop(d.i32(0), d.i32(whole), d.i32(kWarp * unroll), partial, [&](Value first, ValueRange carried) {
       SmallVector<Value> next(carried);
@@ -81,9 +87,14 @@ SmallVector<Value> WarpProduct::sums() const {
     step(d.add(d.i32(rest), lane), partial);
   if (rest < chunks)
     step(d.add(d.i32(rest), lane), partial, d.lt(lane, d.i32(chunks - rest)));
-  for (Value &sum : partial)
-    sum = d.warpSum(d.sumOf(sum));
-  return partial;
+  SmallVector<Value> out;
+  for (int64_t i = 0; i < outputs * rows; ++i) {
+    Value sum = partial[i * kChains];
+    for (int64_t c = 1; c < kChains; ++c)
+      sum = d.addF(sum, partial[i * kChains + c]);
+    out.push_back(d.warpSum(sum));
+  }
+  return out;
 }
 
 static LogicalResult emit(DeviceKernel &k) {

@@ -1,4 +1,5 @@
 //===-- Norm.cpp - RMS normalisation, a block for each row --------------------------------------------------------===//
+#include "passes/ToGPU/Templates/Epilogue.h"
 #include "passes/ToGPU/Templates/Templates.h"
 
 using namespace sparse;
@@ -23,6 +24,7 @@ static LogicalResult emit(DeviceKernel &k) {
   k.grid = {x.size(1) / part, x.size(0), 1};
   k.block = {threads, 1, 1};
 
+  LogicalResult status = success();
   Value thread = d.threadId(), row = d.blockId(1), first = d.mul(d.blockId(0), d.i32(part));
   auto vector = VectorType::get({width}, d.b.getF32Type());
   Value squares = d.loop(thread, d.i32(chunks), d.i32(threads), d.zero(vector), [&](Value chunk, ValueRange carried) {
@@ -45,9 +47,11 @@ static LogicalResult emit(DeviceKernel &k) {
     Value channel = d.mul(chunk, d.i32(width)), column = d.add(first, channel);
     Value normal = d.mulF(d.toF32(k.load(x, {row, column}, width)), d.splat(inverse, width));
     Value out = d.mulF(normal, d.toF32(k.loadConstant(scale, {channel}, width)));
-    k.store(d.fromF32(out, y.span.element), y, {row, column});
+    FailureOr<Value> last = applyEpilogue(k, norm.getResult(), out, row, column);
+    status = succeeded(last) ? status : LogicalResult::failure();
+    k.store(d.fromF32(succeeded(last) ? *last : out, y.span.element), y, {row, column});
   });
-  return success();
+  return status;
 }
 
 const Template sparse::device::normTemplate{whyNot, emit};

@@ -21,6 +21,7 @@ struct TemplateEntry {
 ArrayRef<TemplateEntry> templateTable();
 
 extern const Template appendTemplate;      // Append.cpp: kvcache.append
+extern const Template attendPrefillTemplate; // AttendPrefill.cpp: sparsity.attend of a prompt
 extern const Template elementwiseTemplate; // Elementwise.cpp: elementwise ops alone
 extern const Template embedTemplate;       // Embed.cpp: sparsity.embed
 extern const Template linearTemplate;      // Linear.cpp: sparsity.linear and the elementwise ops after it

@@ -49,3 +49,8 @@ Value sparse::lowering::scalarOf(OpBuilder &b, Location loc, Operation *op, Valu
       })
       .Default([](Operation *) { return Value(); });
 }
+
+bool sparse::lowering::isElementwise(Operation *op) {
+  return isa<onnx::AddOp, onnx::SubOp, onnx::MulOp, onnx::DivOp, onnx::CastOp, onnx::NegOp, onnx::ExpOp, onnx::TanhOp,
+             onnx::ReluOp, onnx::SigmoidOp, onnx::SwishOp, onnx::GeluOp>(op);
+}

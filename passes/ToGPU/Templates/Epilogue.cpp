@@ -5,15 +5,21 @@
 using namespace sparse;
 using namespace sparse::device;
 
-FailureOr<Value> sparse::device::applyEpilogue(DeviceKernel &k, Value produced, Value entry, Value row, Value column) {
+FailureOr<Value> sparse::device::applyEpilogue(DeviceKernel &k, DenseMap<Value, Value> entries, Value row,
+                                               Value column) {
   Device &d = k.d;
-  auto vector = entry ? dyn_cast<VectorType>(entry.getType()) : VectorType();
-  int64_t width = vector ? vector.getNumElements() : 1;
-  DenseMap<Value, Value> entries;
-  if (produced)
-    entries[produced] = entry;
-  Value last = entry;
-  for (Operation *op : ArrayRef(k.ops).drop_front(produced ? 1 : 0)) {
+  int64_t width = 1;
+  for (auto [value, entry] : entries)
+    if (auto vector = dyn_cast<VectorType>(entry.getType()))
+      width = vector.getNumElements();
+  Value last;
+  for (Operation *op : k.ops) {
+    if (Value known = op->getNumResults() > 0 ? entries.lookup(op->getResult(0)) : Value()) {
+      last = known;
+      continue;
+    }
+    if (!lowering::isElementwise(op))
+      continue;
     SmallVector<Value> operands;
     for (Value operand : op->getOperands()) {
       if (Value known = entries.lookup(operand)) {

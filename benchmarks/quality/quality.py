@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "python")]
 from smollm2_artifacts import Artifacts, add_options  # noqa: E402
 
 BLOCK = 256  # rows of logits held at once
-METHODS = ("quest-1024", "h2o-1024", "streaming-1024")
+METHODS = ("quest-1024", "quest-sinks-1024", "h2o-1024", "streaming-1024")
 
 
 @dataclass(frozen=True)

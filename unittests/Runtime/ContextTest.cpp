@@ -1,6 +1,7 @@
 //===- ContextTest.cpp - Steps against the oracle -------------------------===//
 
 #include "Context.h"
+#include "CudaCard.h"
 #include "FakeCuda.h"
 #include "TestUtil.h"
 #include "ToyModel.h"
@@ -58,10 +59,11 @@ std::vector<T> readBack(const Context &context, const void *from, size_t n) {
   return values;
 }
 
+/// "card" is a real one.
 LoadOptions optionsFor(const std::string &device) {
   LoadOptions options;
-  options.device = device;
-  options.cuda = fake::platform();
+  options.device = device == "cpu" ? "cpu" : "cuda";
+  options.cuda = device == "card" ? nullptr : fake::platform();
   return options;
 }
 
@@ -69,11 +71,21 @@ LoadOptions optionsFor(const std::string &device) {
 class ContextTest
     : public testing::TestWithParam<std::tuple<int, const char *>> {
 protected:
+  void SetUp() override {
+    if (device != std::get<1>(GetParam()))
+      GTEST_SKIP() << "there is no card, or no code for it";
+  }
+
   int which = std::get<0>(GetParam());
-  std::string device = std::get<1>(GetParam());
+  std::string device = [] {
+    std::string wanted = std::get<1>(GetParam());
+    return wanted == "card" && !toy::hasCard() ? "cuda" : wanted;
+  }();
   toy::Config config = [&] {
     toy::Config config = configOf(which);
-    config.cuda = device == "cuda";
+    config.cuda = device != "cpu";
+    if (device == "card")
+      config.cudaCode = toy::cardCode();
     return config;
   }();
   std::unique_ptr<toy::LoadedModel> loaded =
@@ -283,7 +295,7 @@ TEST_P(ContextTest, DoesNotDependOnTheThreads) {
 
 INSTANTIATE_TEST_SUITE_P(Policies, ContextTest,
                          testing::Combine(testing::Range(0, 5),
-                                          testing::Values("cpu", "cuda")));
+                                          testing::Values("cpu", "cuda", "card")));
 
 class StepTest : public testing::Test {
 protected:

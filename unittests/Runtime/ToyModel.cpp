@@ -467,9 +467,8 @@ Artifact toy::makeArtifact(const Config &config) {
            {"requires", {"sm_90"}}}}},
         {"cache", {{"layers", layers}}},
         {"entries", addPlans(config, weights, true, artifact.cudaPlans)}};
-    // What the fake driver loads.
     artifact.files["code/toy.cubin"] = artifact.files["code/toy.ptx"] =
-        TOY_KERNELS;
+        config.cudaCode.empty() ? TOY_KERNELS : config.cudaCode;
   }
   artifact.files["weights.safetensors"] = weights.text();
   artifact.files["code/any.so"] = Artifact::readFile(TOY_KERNELS);

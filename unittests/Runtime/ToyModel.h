@@ -41,7 +41,8 @@ struct Config {
   std::vector<int64_t> buckets = {1, 2, 4};
   int64_t logitsRows = 4;
   std::string gemm; ///< dtype of a gemm in the logits entry; empty = a kernel
-  bool cuda = false; ///< also for the device cuda (of FakeCuda.h)
+  bool cuda = false;    ///< also for the device cuda
+  std::string cudaCode; ///< bytes of its code; empty = what FakeCuda.h loads
 
   int64_t heads() const { return static_cast<int64_t>(layers[0].caps.size()); }
   int64_t hidden() const { return heads() * dim; }

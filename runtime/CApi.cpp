@@ -24,6 +24,7 @@ static constexpr uint64_t contextMagic = 0x747865746e787073;
 struct sparse_model {
   uint64_t magic = modelMagic;
   std::shared_ptr<const Model> model;
+  std::string device;
 };
 
 struct sparse_context {
@@ -147,9 +148,11 @@ static sparse_status modelLoad(const char *path,
     load.verify = !given.skip_verify;
     load.mapWeights = given.map_weights != 0;
     load.target = given.target ? given.target : "";
+    load.device = given.device ? given.device : "cpu";
     load.log = makeLog(given.log, given.log_user);
     auto handle = std::make_unique<sparse_model>();
     handle->model = std::make_shared<Model>(path, load);
+    handle->device = handle->model->device().name();
     *out = handle.release();
   });
 }
@@ -186,6 +189,7 @@ static sparse_status modelInfo(const sparse_model *handle,
     for (const Section &section : manifest.sections)
       if (section.kind == "weights")
         info.weights_bytes += section.bytes;
+    info.device = handle->device.c_str();
     writeResult(info, out);
   });
 }

@@ -1,7 +1,8 @@
 //===- Context.cpp - Steps over a model and a cache -----------------------===//
 
 #include "Context.h"
-#include "Checked.h"
+#include "Status.h"
+#include "Synthetic.h"
 
 #include <algorithm>
 #include <cstring>
@@ -17,17 +18,16 @@ static unsigned usableProcessors() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-static uint64_t physicalBytes() {
-  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
 Context::Context(std::shared_ptr<const Model> model,
                  const ContextOptions &options)
     : artifact(std::move(model)), memory(options.memory),
       parallel(options.parallel), checkCounts(options.checkCounts) {
+  if (memory && !artifact->device().onHost())
+    fail(Code::InvalidArgument,
+         "the memory of an application is the host's, the model runs on %s",
+         artifact->device().name().c_str());
   if (!memory)
-    memory = std::make_shared<Memory>();
+    memory = artifact->device().createMemory();
   if (!parallel)
     parallel = std::make_shared<ThreadPool>(
         options.threads ? options.threads : usableProcessors());
@@ -35,11 +35,13 @@ Context::Context(std::shared_ptr<const Model> model,
   CacheOptions cacheOptions;
   cacheOptions.maxSequences = options.maxSequences;
   cacheOptions.limitBytes =
-      options.limitBytes ? options.limitBytes : physicalBytes() / 4 * 3;
+      options.limitBytes ? options.limitBytes
+                         : artifact->device().defaultCacheBytes();
   cacheOptions.maxContext = manifest.model.maxContext;
   cacheOptions.chunk = artifact->prefill() ? artifact->prefill()->rows : 1;
   kv = std::make_unique<Cache>(*memory, artifact->layers(), cacheOptions);
-  executor = std::make_unique<Executor>(*artifact, *kv, *memory, *parallel);
+  executor =
+      artifact->device().createExecutor(*artifact, *kv, memory, *parallel);
   for (const LayerLayout &layout : artifact->layers()) {
     compactChunks |= layout.prefillCap == PrefillCap::Chunk;
     compactEnd |= layout.prefillCap == PrefillCap::End;
@@ -70,6 +72,10 @@ void Context::beginStep() {
 void Context::runStep(BoundPlan &bound) {
   try {
     executor->run(bound);
+  } catch (const Error &error) {
+    // Without memory nothing ran.
+    broken = error.code != Code::ResourceExhausted;
+    throw;
   } catch (...) {
     broken = true;
     throw;
@@ -273,25 +279,6 @@ void Context::rebuild(uint32_t seq) {
 // Synthetic content
 //===----------------------------------------------------------------------===//
 
-/// Fills one page with numbers in [-1, 1) of a fixed sequence.
-static void fillPage(uint8_t *page, uint64_t bytes, DType type,
-                     uint64_t state) {
-  uint64_t element = dtypeBytes(type);
-  state = state * 0x9e3779b97f4a7c15u + 1;
-  for (uint64_t i = 0; i < bytes / element; ++i) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    float value = static_cast<float>(static_cast<int32_t>(state >> 32)) *
-                  (1.0f / 2147483648.0f);
-    if (type == DType::F32) {
-      std::memcpy(page + i * 4, &value, 4);
-    } else {
-      uint16_t narrow =
-          type == DType::BF16 ? floatToBF16(value) : floatToF16(value);
-      std::memcpy(page + i * 2, &narrow, 2);
-    }
-  }
-}
-
 void Context::fillRandom(uint32_t seq, uint64_t n, uint64_t seed) {
   checkSequence(seq);
   if (kv->length(seq) != 0)
@@ -314,18 +301,7 @@ void Context::fillRandom(uint32_t seq, uint64_t n, uint64_t seed) {
   beginStep();
   kv->reserve(seq, n, Append::Prefill);
   kv->advance(seq, n, Append::Prefill);
-  for (uint32_t layer = 0; layer < kv->layouts().size(); ++layer) {
-    const LayerLayout &layout = kv->layouts()[layer];
-    parallel->forEach(layout.kvHeads, [&](int64_t task) {
-      uint32_t head = static_cast<uint32_t>(task);
-      for (uint64_t i = 0; i < kv->pages(seq, layer, head); ++i)
-        fillPage(kv->keyBase(layer) +
-                     static_cast<uint64_t>(kv->pageAt(seq, layer, head, i)) *
-                         layout.pageBytes,
-                 layout.pageBytes, type,
-                 ((seed * 4099 + layer) * 4099 + head) * 1048583 + i);
-    });
-  }
+  fillPages(*kv, seq, type, seed, *parallel);
   kv->storeCounts(seq);
   rebuild(seq);
 }

@@ -11,6 +11,7 @@
 #include "Cache.h"
 #include "Executor.h"
 #include "Model.h"
+#include "Parallel.h"
 
 #include <atomic>
 #include <memory>
@@ -19,10 +20,10 @@ namespace sparse::runtime {
 
 struct ContextOptions {
   uint32_t maxSequences = 64;
-  uint64_t limitBytes = 0;        ///< of KV pages; 0 = 3/4 of physical memory
+  uint64_t limitBytes = 0;        ///< of KV pages; 0 = 3/4 of the memory
   unsigned threads = 0;           ///< 0 = all processors this process may use
   bool checkCounts = false;       ///< compare the mirror after each step
-  std::shared_ptr<Memory> memory; ///< null = the operating system
+  std::shared_ptr<Memory> memory; ///< of the host; null = the system's
   std::shared_ptr<Parallel> parallel; ///< null = an own pool
 };
 

@@ -68,7 +68,7 @@ enum {
   SPARSE_DATA_LOSS = 15,
   /** Reserved for signatures. */
   SPARSE_UNAUTHENTICATED = 16,
-  /** A newer schema or ABI, or no code for this CPU. */
+  /** Another schema or ABI, or no code for this device. */
   SPARSE_INCOMPATIBLE = 18
 };
 
@@ -94,13 +94,16 @@ typedef struct sparse_load_options {
   /** Non-zero: do not hash the sections (the manifest always is). Logs a
       warning. */
   int32_t skip_verify;
-  /** Name of the target to load; NULL: the best that this CPU supports. */
+  /** Name of the target to load; NULL: the best that the device supports. */
   const char *target;
   sparse_log_fn log;
   void *log_user;
   /** Non-zero: map the weights instead of reading them into huge pages.
       Processes then share their memory, and decoding is slower. */
   int32_t map_weights;
+  /** Where to run: "cpu", "cuda" or "cuda:N". Several with commas between: the
+      first that is there and that the model has code for. NULL: "cpu". */
+  const char *device;
 } sparse_load_options;
 
 /** Facts about a model. Numbers are those of the source model. */
@@ -121,6 +124,8 @@ typedef struct sparse_model_info {
   const char *target, *created_by, *source;
   /** Total bytes of the weights section. */
   uint64_t weights_bytes;
+  /** Where it runs: "cpu", or "cuda:0" and the name of the card. */
+  const char *device;
 } sparse_model_info;
 
 /** Where pages, slabs and buffers come from. Addresses and sizes are multiples
@@ -156,12 +161,14 @@ typedef struct sparse_context_options {
   /** Threads including the caller; default: all usable processors. Ignored
       with `parallel`. */
   uint32_t threads;
-  /** Most bytes of KV pages; default: 3/4 of the physical memory. */
+  /** Most bytes of KV pages; default: 3/4 of the physical memory, or of what
+      is free on another device. */
   uint64_t kv_limit_bytes;
   /** Non-zero: after each step compare the kernels' slot counts with the
       host's. A difference is INTERNAL. */
   int32_t check;
-  /** NULL: the operating system, own threads. The structs are copied; their
+  /** NULL: the operating system, own threads. `memory` is for models that run
+      on the CPU. The structs are copied; their
       functions must work until the context is destroyed. */
   const sparse_memory *memory;
   const sparse_parallel *parallel;
@@ -224,7 +231,7 @@ typedef struct sparse_api {
 
   /** Loads the directory `path`: verifies, maps, checks every plan. `options`
       may be NULL. Destroy `*model` with `model_destroy`.
-      NOT_FOUND, INVALID_ARGUMENT, DATA_LOSS, INCOMPATIBLE,
+      NOT_FOUND, INVALID_ARGUMENT, DATA_LOSS, INCOMPATIBLE, UNAVAILABLE,
       RESOURCE_EXHAUSTED. */
   sparse_status (*model_load)(const char *path,
                               const sparse_load_options *options,

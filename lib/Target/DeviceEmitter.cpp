@@ -57,8 +57,8 @@ static void useIntrinsics(llvm::Module &module) {
   static const std::pair<llvm::StringLiteral, llvm::Intrinsic::ID> table[] = {
       {"__nv_fmaf", llvm::Intrinsic::fma},           {"__nv_fabsf", llvm::Intrinsic::fabs},
       {"__nv_copysignf", llvm::Intrinsic::copysign}, {"__nv_sqrtf", llvm::Intrinsic::sqrt},
-      {"__nv_floorf", llvm::Intrinsic::floor},       {"__nv_ceilf", llvm::Intrinsic::ceil},
-      {"__nv_fmaxf", llvm::Intrinsic::maxnum},       {"__nv_fminf", llvm::Intrinsic::minnum}};
+      {"__nv_fmaxf", llvm::Intrinsic::maxnum},       {"__nv_fminf", llvm::Intrinsic::minnum},
+      {"__nv_floorf", llvm::Intrinsic::floor},       {"__nv_ceilf", llvm::Intrinsic::ceil}};
   for (auto [name, id] : table) {
     llvm::Function *called = module.getFunction(name);
     if (!called)

@@ -60,6 +60,10 @@ Value Device::exp2(Value a) {
   return LLVM::CallIntrinsicOp::create(b, loc, a.getType(), b.getStringAttr("llvm.nvvm.ex2.approx.ftz.f"), ValueRange{a})
       .getResult(0);
 }
+Value Device::log2(Value a) {
+  return LLVM::CallIntrinsicOp::create(b, loc, a.getType(), b.getStringAttr("llvm.nvvm.lg2.approx.ftz.f"), ValueRange{a})
+      .getResult(0);
+}
 Value Device::bitcast(Value a, Type type) {
   return a.getType() == type ? a : Value(LLVM::BitcastOp::create(b, loc, type, a));
 }
@@ -118,6 +122,20 @@ Span Device::shared(Type element, int64_t count, StringRef name) {
                          LLVM::PoisonAttr(), /*alignment=*/128, kShared);
   auto pointer = LLVM::LLVMPointerType::get(b.getContext(), kShared);
   return {LLVM::AddressOfOp::create(b, loc, pointer, symbol), element};
+}
+
+Span Device::dynamicShared(Type element, int64_t offset) {
+  // External: an internal global of no size would be taken for constant nothing (LLVM sees no store to it).
+  StringRef symbol = "dynamic_shared";
+  Type byte = b.getI8Type();
+  if (!module.lookupSymbol(symbol)) {
+    OpBuilder at = OpBuilder::atBlockBegin(module.getBody());
+    LLVM::GlobalOp::create(at, loc, LLVM::LLVMArrayType::get(byte, 0), /*isConstant=*/false, LLVM::Linkage::External,
+                           symbol, Attribute(), /*alignment=*/1024, kShared);
+  }
+  auto pointer = LLVM::LLVMPointerType::get(b.getContext(), kShared);
+  Value base = LLVM::AddressOfOp::create(b, loc, pointer, symbol);
+  return {LLVM::GEPOp::create(b, loc, pointer, byte, base, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(offset)}), element};
 }
 
 //===-- Vectors ---------------------------------------------------------------------------------------------------===//

@@ -69,6 +69,7 @@ public:
   Value maxF(Value a, Value c);
   Value minF(Value a, Value c);
   Value exp2(Value a); // ex2.approx: 2 ulp, flushes denormals
+  Value log2(Value a); // lg2.approx
   Value bitcast(Value a, Type type);
 
   // Who am I.
@@ -85,6 +86,8 @@ public:
   void store(Value value, Span span, Value index);
   /// Shared memory of the block, zero cost; one allocation per call.
   Span shared(Type element, int64_t count, StringRef name = "tile");
+  /// The dynamic shared memory of the launch, from byte `offset` on (a multiple of 16); its size is in the geometry.
+  Span dynamicShared(Type element, int64_t offset);
 
   // Vectors.
   Value element(Value vector, int64_t i);

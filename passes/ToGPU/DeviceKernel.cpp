@@ -15,11 +15,19 @@ Value DeviceKernel::offsetOf(const Buffer &buffer, ValueRange indices) {
   return offset;
 }
 
+Operation *sparse::device::headOf(ArrayRef<Operation *> ops) {
+  for (Operation *op : ops)
+    if (isa<kvcache::AppendOp, sparsity::LinearOp>(op))
+      return op;
+  return ops.empty() ? nullptr : ops.front();
+}
+
 Operation *sparse::device::headOf(plan::KernelOp kernel) {
+  SmallVector<Operation *> ops;
   for (Operation &op : kernel.getBlock()->without_terminator())
     if (!isa<onnx::ConstantOp, tensor::ExtractSliceOp, UnrealizedConversionCastOp>(op))
-      return &op;
-  return nullptr;
+      ops.push_back(&op);
+  return headOf(ops);
 }
 
 const Template *sparse::device::findTemplate(StringRef opName, sparsity::Strategy strategy) {

@@ -103,10 +103,11 @@ LogicalResult EmitDeviceKernels::emit(func::FuncOp func, sparsity::LoweringConfi
         .Case([](onnx::ConstantOp) {})
         .Default([&](Operation *op) { kernel.ops.push_back(op); });
 
-  const Template *found = findTemplate(kernel.ops.front()->getName().getStringRef(), config.getStrategy());
+  Operation *head = headOf(kernel.ops);
+  const Template *found = findTemplate(head->getName().getStringRef(), config.getStrategy());
   if (!found)
     return func.emitError() << "has no template " << sparsity::stringifyStrategy(config.getStrategy()) << " for "
-                            << kernel.ops.front()->getName();
+                            << head->getName();
   d.waitForLaunchBefore();
   d.allowNextLaunch();
   if (failed(found->emit(kernel)))

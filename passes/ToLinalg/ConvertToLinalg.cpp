@@ -1,4 +1,5 @@
 //===-- ConvertToLinalg.cpp - Bodies of kernels to linalg on tensors ----------------------------------------------===//
+#include "passes/ToLinalg/Elementwise.h"
 #include "passes/ToLinalg/Lowering.h"
 
 #include "mlir/IR/IRMapping.h"
@@ -71,7 +72,7 @@ void ConvertToLinalg::keepForDevice(plan::KernelOp kernel, Block *body, DenseMap
     map.map(arg, mapped);
   }
   for (Operation &op : kernel.getBlock()->without_terminator())
-    b.clone(op, map);
+    b.clone(op, map)->removeAttr("sparsity.site"); // layers share kernels
   // Which operands a yielded value is the update of; none for a fresh value.
   auto updated = [&](Value value) -> std::pair<unsigned, unsigned> {
     auto append = value.getDefiningOp<kvcache::AppendOp>();
@@ -240,20 +241,9 @@ LogicalResult ConvertToLinalg::convert(plan::KernelOp kernel, DenseMap<Value, Sm
   return success();
 }
 
-LogicalResult ConvertToLinalg::lowerBody(plan::KernelOp kernel, Emitter &e, KernelContext &k) {
-  SmallVector<Operation *> ops;
-  for (Operation &op : kernel.getBlock()->without_terminator())
-    if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op))
-      k.set(slice, tensor::ExtractSliceOp::create(e.b, e.loc, slice.getType(), k[slice.getSource()],
-                                                  slice.getMixedOffsets(), slice.getMixedSizes(),
-                                                  slice.getMixedStrides()));
-    else if (!isa<onnx::ConstantOp>(op))
-      ops.push_back(&op);
-  Operation *first = ops.front();
-  if (auto linear = dyn_cast<sparsity::LinearOp>(first))
-    return lowerLinear(e, k, linear, ArrayRef(ops).drop_front());
-  bool known =
-      llvm::TypeSwitch<Operation *, bool>(first)
+/// Lowers one op that is neither linear nor elementwise.
+static LogicalResult lowerOne(Emitter &e, KernelContext &k, Operation *op) {
+  bool known = llvm::TypeSwitch<Operation *, bool>(op)
           .Case([&](sparsity::EmbedOp op) { return lowerEmbed(e, k, op), true; })
           .Case([&](onnx::RMSNormalizationOp op) { return lowerNorm(e, k, op), true; })
           .Case([&](onnx::RotaryEmbeddingOp op) { return lowerRope(e, k, op), true; })
@@ -270,5 +260,34 @@ LogicalResult ConvertToLinalg::lowerBody(plan::KernelOp kernel, Emitter &e, Kern
           .Case([&](kvcache::GatherOp op) { return lowerGather(e, k, op), true; })
           .Case([&](kvcache::PlaceOp op) { return lowerPlace(e, k, op), true; })
           .Default([](Operation *) { return false; });
-  return known ? success() : lowerLinear(e, k, {}, ops);
+  return success(known);
 }
+
+LogicalResult ConvertToLinalg::lowerBody(plan::KernelOp kernel, Emitter &e, KernelContext &k) {
+  SmallVector<Operation *> ops;
+  for (Operation &op : kernel.getBlock()->without_terminator())
+    if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op))
+      k.set(slice, tensor::ExtractSliceOp::create(e.b, e.loc, slice.getType(), k[slice.getSource()],
+                                                  slice.getMixedOffsets(), slice.getMixedSizes(),
+                                                  slice.getMixedStrides()));
+    else if (!isa<onnx::ConstantOp>(op))
+      ops.push_back(&op);
+  // Usually one op, with elementwise ops after it; more where kernels were fused for a GPU.
+  for (ArrayRef<Operation *> rest = ops; !rest.empty();) {
+    Operation *op = rest.front();
+    auto linear = dyn_cast<sparsity::LinearOp>(op);
+    if (linear || isElementwise(op)) {
+      ArrayRef<Operation *> epilogue = linear ? rest.drop_front() : rest;
+      epilogue = epilogue.take_while([](Operation *next) { return isElementwise(next); });
+      if (failed(lowerLinear(e, k, linear, epilogue)))
+        return failure();
+      rest = rest.drop_front(epilogue.size() + (linear ? 1 : 0));
+      continue;
+    }
+    if (failed(lowerOne(e, k, op)))
+      return op->emitError("has no lowering to linalg");
+    rest = rest.drop_front();
+  }
+  return success();
+}
+

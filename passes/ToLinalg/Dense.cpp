@@ -175,11 +175,11 @@ LogicalResult sparse::lowering::lowerLinear(Emitter &e, KernelContext &k, sparsi
   int64_t height = k.tiles.empty() ? 1 : k.tiles[0];
   if (rows % height != 0)
     height = 1;
-  Type f32 = e.b.getF32Type();
+  Type f32 = e.b.getF32Type(), element = type.getElementType();
 
   bool ok = true;
   SmallVector<Value> result = e.parallel(
-      {columns / width, rows / height}, e.empty({rows, columns}, f32),
+      {columns / width, rows / height}, e.empty({rows, columns}, element),
       [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
         Value row = e.mul(ivs[1], e.index(height)), column = e.mul(ivs[0], e.index(width));
         DenseMap<Value, Value> tiles;
@@ -195,7 +195,7 @@ LogicalResult sparse::lowering::lowerLinear(Emitter &e, KernelContext &k, sparsi
                            {Iter::parallel, Iter::reduction, Iter::parallel},
                            [](OpBuilder &b, Location loc, ValueRange a) -> Value {
                              Emitter inner(b, loc);
-                             Value product = arith::MulFOp::create(b, loc, a[0], inner.toF32(a[1]));
+                             Value product = arith::MulFOp::create(b, loc, inner.toF32(a[0]), inner.toF32(a[1]));
                              return arith::AddFOp::create(b, loc, a[2], product);
                            });
           tiles[linear.getOut()] = tile;
@@ -209,6 +209,11 @@ LogicalResult sparse::lowering::lowerLinear(Emitter &e, KernelContext &k, sparsi
           }
           tile = tiles[op->getResult(0)] = *applied;
         }
+        if (!element.isF32())
+          tile = e.generic(tile, e.empty({height, width}, element), {e.map(2, {0, 1}), e.map(2, {0, 1})},
+                           {Iter::parallel, Iter::parallel}, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                             return Emitter(b, loc).fromF32(a[0], element);
+                           });
         return {{tile, {row, column}, {height, width}}};
       });
   k.set(resultValue, result[0]);

@@ -24,6 +24,7 @@ Value sparse::lowering::scalarOf(OpBuilder &b, Location loc, Operation *op, Valu
       .Case([&](onnx::SubOp) { return arith::SubFOp::create(b, loc, a[0], a[1]); })
       .Case([&](onnx::MulOp) { return arith::MulFOp::create(b, loc, a[0], a[1]); })
       .Case([&](onnx::DivOp) { return arith::DivFOp::create(b, loc, a[0], a[1]); })
+      .Case([&](onnx::CastOp) { return a[0]; }) // between float types: the kernel rounds when it stores
       .Case([&](onnx::NegOp) { return arith::NegFOp::create(b, loc, a[0]); })
       .Case([&](onnx::ExpOp) { return math::ExpOp::create(b, loc, a[0]); })
       .Case([&](onnx::TanhOp) { return math::TanhOp::create(b, loc, a[0]); })
@@ -47,4 +48,9 @@ Value sparse::lowering::scalarOf(OpBuilder &b, Location loc, Operation *op, Valu
         return arith::MulFOp::create(b, loc, arith::MulFOp::create(b, loc, x, constant(0.5)), one);
       })
       .Default([](Operation *) { return Value(); });
+}
+
+bool sparse::lowering::isElementwise(Operation *op) {
+  return isa<onnx::AddOp, onnx::SubOp, onnx::MulOp, onnx::DivOp, onnx::CastOp, onnx::NegOp, onnx::ExpOp, onnx::TanhOp,
+             onnx::ReluOp, onnx::SigmoidOp, onnx::SwishOp, onnx::GeluOp>(op);
 }

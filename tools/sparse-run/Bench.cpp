@@ -96,29 +96,28 @@ static Json toJson(const Model &model, uint32_t threads, bool filled,
   return json;
 }
 
-static void printMarkdown(const Model &model, uint32_t threads,
-                          const std::vector<Result> &results) {
-  sparse_model_info info = model.info();
-  std::string policy = info.policy;
+static void printHeader() {
   std::cout
       << "| model | dtype | policy | target | threads | test | t/s median "
          "| min | max | KV MB | dense MB |\n"
-      << "|---|---|---|---|---:|---|---:|---:|---:|---:|---:|\n";
-  for (const Result &result : results) {
-    std::vector<double> rates;
-    for (double s : result.seconds)
-      rates.push_back(result.rate(s));
-    std::cout << "| " << info.source << " | " << info.weights_dtype << " | "
-              << policyOnOneLine(policy) << " | " << info.target
-              << " | " << threads << " | " << result.label
-              << format(" | %.2f | %.2f | %.2f | %.1f | %.1f |\n",
-                        median(rates),
-                        *std::min_element(rates.begin(), rates.end()),
-                        *std::max_element(rates.begin(), rates.end()),
-                        result.cache["kv_bytes"].get<double>() / 1e6,
-                        result.cache["dense_bytes"].get<double>() / 1e6);
-  }
-  std::cout << std::flush;
+      << "|---|---|---|---|---:|---|---:|---:|---:|---:|---:|" << std::endl;
+}
+
+static void printRow(const Model &model, uint32_t threads,
+                     const Result &result) {
+  sparse_model_info info = model.info();
+  std::vector<double> rates;
+  for (double s : result.seconds)
+    rates.push_back(result.rate(s));
+  std::cout << "| " << info.source << " | " << info.weights_dtype << " | "
+            << policyOnOneLine(info.policy) << " | " << info.target << " | "
+            << threads << " | " << result.label
+            << format(" | %.2f | %.2f | %.2f | %.1f | %.1f |", median(rates),
+                      *std::min_element(rates.begin(), rates.end()),
+                      *std::max_element(rates.begin(), rates.end()),
+                      result.cache["kv_bytes"].get<double>() / 1e6,
+                      result.cache["dense_bytes"].get<double>() / 1e6)
+            << std::endl;
 }
 
 static int bench(const BenchOptions &options) {
@@ -151,6 +150,8 @@ static int bench(const BenchOptions &options) {
   Progress progress("run", results.size() * (options.repetitions + 1),
                     options.common.quiet);
   uint64_t runs = 0;
+  if (output == "md")
+    printHeader();
   Sequence base;
   uint64_t baseDepth = 0;
   for (Result &result : results) {
@@ -180,6 +181,11 @@ static int bench(const BenchOptions &options) {
         result.cache = describe(sequence, info.layers);
       progress.update(++runs);
     }
+    // Whoever waits for a long table, or interrupts it, has what is measured.
+    if (output == "md") {
+      progress.clear();
+      printRow(model, context.threads(), result);
+    }
   }
 
   if (output == "json") {
@@ -187,8 +193,6 @@ static int bench(const BenchOptions &options) {
     for (const Result &result : results)
       all.push_back(toJson(model, context.threads(), options.fill, result));
     writeJson("-", all);
-  } else {
-    printMarkdown(model, context.threads(), results);
   }
   return exitOk;
 }

@@ -45,6 +45,7 @@ struct InputError : std::runtime_error {
 /// Options that every verb has.
 struct CommonOptions {
   std::string model;
+  std::string device = "cpu";
   std::string target;
   unsigned threads = 0;
   std::string kvLimit;

@@ -2,9 +2,11 @@
 //
 // In decode a block also has its own row, as rows belong to different sequences; a block of a prompt goes through its rows
 // in order, so that the counter and the fields of a page have one writer. Threads share the channels. The meaning is that
-// of the linalg lowering (passes/ToLinalg/CacheUpdate.cpp).
+// of the linalg lowering (passes/ToLinalg/CacheUpdate.cpp). The rotations of the key and of the step's query may be in the
+// kernel: keys are rotated on their way to the cache, further blocks rotate a query head each.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToGPU/Templates/Rotation.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToLinalg/Lowering.h"
 
@@ -36,10 +38,16 @@ private:
 /// The key and the value, and what the page's content fields become with the key.
 void AppendEmitter::storeVectors(Value row, Value physical, Value lane, Value page, Value sequence, Value fresh) {
   kvcache::LayoutAttr layout = layer.layout;
-  Buffer &key = k.buffer(op.getKey()), &value = k.buffer(op.getValue());
+  Buffer &value = k.buffer(op.getValue());
+  auto rope = op.getKey().getDefiningOp<onnx::RotaryEmbeddingOp>();
+  auto keyAt = [&](Value channel) {
+    if (rope)
+      return Rotation(k, rope).entry(row, head, channel);
+    return d.toF32(k.load(k.buffer(op.getKey()), {row, d.add(d.mul(head, d.i32(layout.getKeyDim())), channel)}));
+  };
   int64_t dk = layout.getKeyDim(), dv = layout.getValueDim();
   d.loop(thread, d.i32(dk), d.i32(threads), [&](Value channel) {
-    Value stored = d.fromF32(d.toF32(k.load(key, {row, d.add(d.mul(head, d.i32(dk)), channel)})), layout.getType());
+    Value stored = d.fromF32(keyAt(channel), layout.getType());
     k.store(stored, layer["key"], {physical, channel, lane});
     for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>()) {
       if (!field.getContent() || field.getScope() != kvcache::Scope::Page)
@@ -104,16 +112,17 @@ Value AppendEmitter::appendRow(Value row, Value sequence, Value count) {
       })[0];
 }
 
-static LogicalResult emit(DeviceKernel &k) {
-  Device &d = k.d;
-  auto op = cast<kvcache::AppendOp>(k.ops.front());
-  LayerBuffers &layer = k.layer(op.getState());
-  int64_t rows = k.buffer(op.getKey()).size(0), widest = std::max(layer.layout.getKeyDim(), layer.layout.getValueDim());
-  int64_t threads = std::min<int64_t>(kMostThreads, llvm::alignTo(widest, kWarp));
-  k.grid = {layer.layout.getKvHeads(), op.getPrefill() ? 1 : rows, 1};
-  k.block = {threads, 1, 1};
+/// The rotation of the step's query, if it is in the kernel.
+static onnx::RotaryEmbeddingOp queryRope(DeviceKernel &k, kvcache::AppendOp append) {
+  for (Operation *op : k.ops)
+    if (auto rope = dyn_cast<onnx::RotaryEmbeddingOp>(op); rope && rope.getResult() != append.getKey())
+      return rope;
+  return {};
+}
 
-  Value thread = d.threadId();
+static void append(DeviceKernel &k, kvcache::AppendOp op, Value thread, int64_t threads) {
+  Device &d = k.d;
+  LayerBuffers &layer = k.layer(op.getState());
   AppendEmitter e{k, d, op, layer, d.blockId(0), thread, d.eq(thread, d.i32(0)), threads};
   auto appendIfActive = [&](Value row, Value sequence, Value count) {
     Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {row}), d.i32(0));
@@ -125,12 +134,51 @@ static LogicalResult emit(DeviceKernel &k) {
   if (op.getPrefill()) {
     Value sequence = k.load(sequences, {d.i32(0)});
     Value count = k.load(layer["count"], {sequence, e.head});
-    d.loop(d.i32(0), d.i32(rows), d.i32(1), count,
+    d.loop(d.i32(0), d.i32(sequences.size(0)), d.i32(1), count,
            [&](Value row, ValueRange carried) { return appendIfActive(row, sequence, carried[0]); });
-  } else {
-    Value row = d.blockId(1), sequence = k.load(sequences, {row});
-    appendIfActive(row, sequence, k.load(layer["count"], {sequence, e.head}));
+    return;
   }
+  Value row = d.blockId(1), sequence = k.load(sequences, {row});
+  appendIfActive(row, sequence, k.load(layer["count"], {sequence, e.head}));
+}
+
+static LogicalResult emit(DeviceKernel &k) {
+  Device &d = k.d;
+  auto op = cast<kvcache::AppendOp>(headOf(k.ops));
+  kvcache::LayoutAttr layout = op.getState().getType().getLayout();
+  onnx::RotaryEmbeddingOp query = queryRope(k, op);
+  int64_t rows = k.buffer(op.getSequences()).size(0), widest = std::max(layout.getKeyDim(), layout.getValueDim());
+  int64_t threads = std::min<int64_t>(kMostThreads, llvm::alignTo(widest, kWarp));
+  int64_t kvHeads = layout.getKvHeads(), queryHeads = query ? int64_t(query.getNumHeads()) : 0;
+  // A prompt's rows are a loop in the blocks that append and a block each in those that rotate.
+  k.grid = {kvHeads + queryHeads, rows, 1};
+  if (op.getPrefill() && !query)
+    k.grid[1] = 1;
+  k.block = {threads, 1, 1};
+
+  Value thread = d.threadId(), block = d.blockId(0);
+  if (!query) {
+    append(k, op, thread, threads);
+    return success();
+  }
+  d.ifThenElse(
+      d.lt(block, d.i32(kvHeads)),
+      [&]() -> SmallVector<Value> {
+        if (op.getPrefill())
+          d.ifThen(d.eq(d.blockId(1), d.i32(0)), [&] { append(k, op, thread, threads); });
+        else
+          append(k, op, thread, threads);
+        return {};
+      },
+      [&]() -> SmallVector<Value> {
+        Value head = d.sub(block, d.i32(kvHeads)), row = d.blockId(1);
+        Rotation rotation(k, query);
+        d.loop(thread, d.i32(rotation.dim()), d.i32(threads), [&](Value channel) {
+          Value column = d.add(d.mul(head, d.i32(rotation.dim())), channel);
+          k.store(rotation.entry(row, head, channel), k.results[0], {row, column});
+        });
+        return {};
+      });
   return success();
 }
 

@@ -5,13 +5,21 @@
 using namespace sparse;
 using namespace sparse::device;
 
-FailureOr<Value> sparse::device::applyEpilogue(DeviceKernel &k, Value produced, Value entry, Value row, Value column) {
+FailureOr<Value> sparse::device::applyEpilogue(DeviceKernel &k, DenseMap<Value, Value> entries, Value row,
+                                               Value column) {
   Device &d = k.d;
-  DenseMap<Value, Value> entries;
-  if (produced)
-    entries[produced] = entry;
-  Value last = entry;
-  for (Operation *op : ArrayRef(k.ops).drop_front(produced ? 1 : 0)) {
+  int64_t width = 1;
+  for (auto [value, entry] : entries)
+    if (auto vector = dyn_cast<VectorType>(entry.getType()))
+      width = vector.getNumElements();
+  Value last;
+  for (Operation *op : k.ops) {
+    if (Value known = op->getNumResults() > 0 ? entries.lookup(op->getResult(0)) : Value()) {
+      last = known;
+      continue;
+    }
+    if (!lowering::isElementwise(op))
+      continue;
     SmallVector<Value> operands;
     for (Value operand : op->getOperands()) {
       if (Value known = entries.lookup(operand)) {
@@ -22,11 +30,11 @@ FailureOr<Value> sparse::device::applyEpilogue(DeviceKernel &k, Value produced, 
         auto elements = dyn_cast<DenseElementsAttr>(constant.getValue());
         if (!elements || !elements.isSplat() || !elements.getElementType().isF32())
           return op->emitError("has a constant operand that is no f32 scalar");
-        operands.push_back(d.f32(elements.getSplatValue<APFloat>().convertToDouble()));
+        operands.push_back(d.splat(d.f32(elements.getSplatValue<APFloat>().convertToDouble()), width));
         continue;
       }
       Buffer &buffer = k.buffer(operand);
-      Value loaded = buffer.shape.size() == 1 ? k.load(buffer, {column}) : k.load(buffer, {row, column});
+      Value loaded = buffer.shape.size() == 1 ? k.load(buffer, {column}, width) : k.load(buffer, {row, column}, width);
       operands.push_back(d.toF32(loaded));
     }
     last = lowering::scalarOf(d.b, d.loc, op, operands);

@@ -21,6 +21,7 @@ struct TemplateEntry {
 ArrayRef<TemplateEntry> templateTable();
 
 extern const Template appendTemplate;      // Append.cpp: kvcache.append
+extern const Template attendPrefillTemplate; // AttendPrefill.cpp: sparsity.attend of a prompt
 extern const Template attendSimtTemplate;  // AttendSimt.cpp: sparsity.attend_part
 extern const Template combineTemplate;     // Combine.cpp: sparsity.combine
 extern const Template elementwiseTemplate; // Elementwise.cpp: elementwise ops alone

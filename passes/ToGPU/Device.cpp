@@ -104,6 +104,12 @@ Value Device::loadConstant(Span span, Value index, int64_t width) {
   load.setInvariant(true);
   return load;
 }
+Value Device::loadAgain(Span span, Value index, int64_t width) {
+  auto load = LLVM::LoadOp::create(b, loc, widthOf(span.element, width), pointer(span, index),
+                                   std::min<int64_t>(bytesOf(span.element, width), 16));
+  load.setVolatile_(true);
+  return load;
+}
 void Device::store(Value value, Span span, Value index) {
   auto vector = dyn_cast<VectorType>(value.getType());
   LLVM::StoreOp::create(b, loc, value, pointer(span, index),

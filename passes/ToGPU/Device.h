@@ -84,6 +84,7 @@ public:
   Value pointer(Span span, Value index);
   Value load(Span span, Value index, int64_t width = 1); // a scalar, or a vector of width elements, aligned to its bytes
   Value loadConstant(Span span, Value index, int64_t width = 1); // through the read-only path: nobody writes it in this launch
+  Value loadAgain(Span span, Value index, int64_t width = 1); // every time, where it stands: no register keeps it
   void store(Value value, Span span, Value index);
   /// Shared memory of the block, zero cost; one allocation per call.
   Span shared(Type element, int64_t count, StringRef name = "tile");

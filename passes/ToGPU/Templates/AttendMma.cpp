@@ -22,6 +22,12 @@ std::string sparse::device::whyNotMma(kvcache::LayoutAttr layout) {
   return "";
 }
 
+int64_t sparse::device::attendWarps(int64_t lists, int64_t segments, sparsity::TargetAttr target) {
+  // Multiprocessors come in groups that a cluster must not leave; with more than two blocks some stay unused.
+  bool isTight = segments > 2 && lists * segments * 10 > target.getMultiprocessors() * 9;
+  return target.getClusters() && isTight ? 4 : 8;
+}
+
 //===-- Queries ---------------------------------------------------------------------------------------------------===//
 
 QueryFragments QueryFragments::load(DeviceKernel &k, const Buffer &query, Value row, Value firstHead, Value heads,
@@ -51,6 +57,29 @@ QueryFragments QueryFragments::load(DeviceKernel &k, const Buffer &query, Value 
   return fragments;
 }
 
+SharedQueries::SharedQueries(Device &d, const QueryFragments &fragments) : d(d) {
+  int64_t loads = fragments.high.size() / 4;
+  words = d.shared(d.b.getI32Type(), 2 * loads * kWarp * 4, "queries");
+  auto four = VectorType::get({4}, d.b.getI32Type());
+  d.ifThen(d.lt(d.threadId(), d.i32(kWarp)), [&] {
+    for (int64_t j = 0; j < loads; ++j)
+      for (auto [part, list] : llvm::enumerate(ArrayRef{&fragments.high, &fragments.low}))
+        d.store(vector::FromElementsOp::create(d.b, d.loc, four, ArrayRef(*list).slice(4 * j, 4)), words,
+                d.mul(d.add(d.threadId(), d.i32((2 * j + part) * kWarp)), d.i32(4)));
+  });
+}
+
+std::pair<SmallVector<Value>, SmallVector<Value>> SharedQueries::read(int64_t j) const {
+  std::pair<SmallVector<Value>, SmallVector<Value>> parts;
+  for (auto [part, list] : llvm::enumerate(ArrayRef{&parts.first, &parts.second})) {
+    Value at = d.mul(d.add(d.lane(), d.i32((2 * j + part) * kWarp)), d.i32(4));
+    Value four = d.loadAgain(words, at, 4);
+    for (int64_t i = 0; i < 4; ++i)
+      list->push_back(d.element(four, i));
+  }
+  return parts;
+}
+
 //===-- One warp --------------------------------------------------------------------------------------------------===//
 
 MmaState MmaState::empty(Device &d, int64_t valueDim) {
@@ -67,9 +96,14 @@ SmallVector<Value> MmaState::pack() const {
 }
 
 MmaAttention::MmaAttention(DeviceKernel &k, PageList &list, int64_t window, double scale, double softcap,
-                           QueryFragments queries)
-    : k(k), d(k.d), list(list), window(window), scale(scale), softcap(softcap), queries(std::move(queries)),
-      stream(k.d), layout(list.layer.layout), group(d.divU(d.lane(), 4)), quad(d.remU(d.lane(), 4)) {}
+                           SharedQueries queries)
+    : k(k), d(k.d), list(list), window(window), scale(scale), softcap(softcap), queries(queries), stream(k.d),
+      layout(list.layer.layout), keyLoads(llvm::divideCeil(layout.getKeyDim(), kKeyChannels)),
+      valueGroups(llvm::divideCeil(layout.getValueDim(), kValueChannels)), group(d.divU(d.lane(), 4)),
+      quad(d.remU(d.lane(), 4)) {
+  for (int64_t i = 0; i < 4; ++i)
+    slots.push_back(d.add(d.mul(quad, d.i32(2)), d.i32(i % 2 + 8 * (i / 2))));
+}
 
 /// Which of `limit` loads of a row; past the end the first, whose products nobody reads.
 static Value loadIndex(Device &d, Value base, int64_t step, int64_t covered, int64_t limit) {
@@ -89,53 +123,66 @@ static Value joinHalves(Device &d, Value low, Value high, int64_t half) {
       .getResult(0);
 }
 
-void MmaAttention::fold(Value logical, Value physical, Value tile, MmaState &state) {
+/// All registers of a tile: keys [half][load][4], then values [group of 64 channels][slot][4].
+SmallVector<Value> MmaAttention::load(TilePlace place) {
   int64_t dk = layout.getKeyDim(), dv = layout.getValueDim();
-  int64_t keyLoads = llvm::divideCeil(dk, kKeyChannels), valueGroups = llvm::divideCeil(dv, kValueChannels);
-  Type element = layout.getType();
-  Value firstSlot = d.mul(tile, d.i32(kTileSlots));
+  Value firstSlot = d.mul(place.tile, d.i32(kTileSlots));
   Buffer &key = list.layer["key"], &value = list.layer["value"];
-
-  // All loads of the tile are under way before the first is used.
-  SmallVector<SmallVector<Value>> keys, values;
-  Span keyBase = d.at(key.span, k.offsetOf(key, {physical, d.i32(0), firstSlot}));
-  Span valueBase = d.at(value.span, k.offsetOf(value, {physical, firstSlot, d.i32(0)}));
-  for (int64_t half = 0; half < 2; ++half)
-    for (int64_t j = 0; j < keyLoads; ++j) {
-      Value chunk = loadIndex(d, quad, 4 * j, 4, dk / kLoadChannels);
-      Value slot = d.add(group, d.i32(8 * half));
-      keys.push_back(
-          stream(d.pointer(keyBase, d.add(d.mul(slot, d.i32(dk)), d.mul(chunk, d.i32(kLoadChannels))))));
-    }
-  SmallVector<Value> slots;
-  for (int64_t i = 0; i < 4; ++i)
-    slots.push_back(d.add(d.mul(quad, d.i32(2)), d.i32(i % 2 + 8 * (i / 2))));
-  for (int64_t c = 0; c < valueGroups; ++c)
-    for (Value slot : slots) {
-      Value chunk = loadIndex(d, group, 8 * c, 8, dv / kLoadChannels);
-      values.push_back(
-          stream(d.pointer(valueBase, d.add(d.mul(slot, d.i32(dv)), d.mul(chunk, d.i32(kLoadChannels))))));
-    }
-
-  // Two chains of products for each half of the tile.
-  SmallVector<Value> scores;
+  Span keyBase = d.at(key.span, k.offsetOf(key, {place.physical, d.i32(0), firstSlot}));
+  Span valueBase = d.at(value.span, k.offsetOf(value, {place.physical, firstSlot, d.i32(0)}));
+  SmallVector<Value> loaded;
+  // One address for a row; the rest are constants of the loads.
   for (int64_t half = 0; half < 2; ++half) {
-    SmallVector<Value> chains[2];
-    chains[0] = chains[1] = SmallVector<Value>(4, d.f32(0));
-    for (int64_t j = 0; j < keyLoads; ++j)
-      for (int64_t step = 0; step < 2; ++step) {
-        int64_t at = 4 * j + 2 * step;
-        ArrayRef<Value> loaded = keys[half * keyLoads + j];
-        chains[step] = multiply(d, {queries.high[at], queries.low[at], queries.high[at + 1], queries.low[at + 1]},
-                                {loaded[2 * step], loaded[2 * step + 1]}, chains[step], element);
-      }
-    for (int64_t i = 0; i < 2; ++i)
-      scores.push_back(d.addF(d.addF(chains[0][i], chains[1][i]), d.addF(chains[0][i + 2], chains[1][i + 2])));
+    Span row = d.at(keyBase, d.mul(d.add(group, d.i32(8 * half)), d.i32(dk)));
+    Span own = d.at(row, d.mul(quad, d.i32(kLoadChannels)));
+    for (int64_t j = 0; j < keyLoads; ++j) {
+      bool isWhole = 4 * (j + 1) <= dk / kLoadChannels;
+      Value chunk = isWhole ? Value() : loadIndex(d, quad, 4 * j, 4, dk / kLoadChannels);
+      llvm::append_range(loaded, stream(isWhole ? d.pointer(own, d.i32(j * kKeyChannels))
+                                                : d.pointer(row, d.mul(chunk, d.i32(kLoadChannels)))));
+    }
   }
+  for (int64_t c = 0; c < valueGroups; ++c) {
+    Value chunk = loadIndex(d, group, 8 * c, 8, dv / kLoadChannels);
+    Span own = d.at(valueBase, d.add(d.mul(slots[0], d.i32(dv)), d.mul(chunk, d.i32(kLoadChannels))));
+    for (int64_t slot : {0, 1, 8, 9})
+      llvm::append_range(loaded, stream(d.pointer(own, d.i32(slot * dv))));
+  }
+  return loaded;
+}
+
+/// Of this lane's head with its four slots, without scale; two chains of products for each half of the tile.
+SmallVector<Value> MmaAttention::scores(ValueRange keys) {
+  Type element = layout.getType();
+  SmallVector<Value> chains[2][2]; // [half][step]
+  for (auto &half : chains)
+    for (auto &chain : half)
+      chain = SmallVector<Value>(4, d.f32(0));
+  for (int64_t j = 0; j < keyLoads; ++j) {
+    auto [high, low] = queries.read(j);
+    for (int64_t half = 0; half < 2; ++half)
+      for (int64_t step = 0; step < 2; ++step) {
+        ValueRange loaded = keys.slice((half * keyLoads + j) * 4 + 2 * step, 2);
+        chains[half][step] = multiply(d, {high[2 * step], low[2 * step], high[2 * step + 1], low[2 * step + 1]}, loaded,
+                                      chains[half][step], element);
+      }
+  }
+  SmallVector<Value> sums;
+  for (auto &half : chains)
+    for (int64_t i = 0; i < 2; ++i)
+      sums.push_back(d.addF(d.addF(half[0][i], half[1][i]), d.addF(half[0][i + 2], half[1][i + 2])));
+  return sums;
+}
+
+void MmaAttention::fold(TilePlace place, ValueRange loaded, MmaState &state) {
+  Type element = layout.getType();
+  Value firstSlot = d.mul(place.tile, d.i32(kTileSlots));
+  ValueRange keys = loaded.take_front(8 * keyLoads), values = loaded.drop_front(8 * keyLoads);
+  SmallVector<Value> scores = this->scores(keys);
   SmallVector<Value> visible;
   Value top = state.top, hides = d.boolean(false);
   for (int64_t i = 0; i < 4; ++i) {
-    visible.push_back(list.isVisible(list.keyPosition(logical, d.add(firstSlot, slots[i])), window));
+    visible.push_back(list.isVisible(list.keyPosition(place.logical, d.add(firstSlot, slots[i])), window));
     Value score = capScore(d, d.mulF(scores[i], d.f32(scoreFactor(scale, softcap))), softcap);
     scores[i] = d.select(visible[i], score, d.f32(kHidden));
     top = d.maxF(top, scores[i]);
@@ -174,9 +221,7 @@ void MmaAttention::fold(Value logical, Value physical, Value tile, MmaState &sta
     left.append({high, low});
   }
   // A slot that was never written may hold NaN, which no weight of zero hides.
-  SmallVector<Value> flat;
-  for (ArrayRef<Value> loaded : values)
-    llvm::append_range(flat, loaded);
+  SmallVector<Value> flat(values);
   flat = d.ifThenElse(
       vote(d, hides),
       [&] {
@@ -194,6 +239,32 @@ void MmaAttention::fold(Value logical, Value physical, Value tile, MmaState &sta
       SmallVector<Value> next = multiply(d, left, right, ArrayRef<Value>(sums, 4), element);
       llvm::copy(next, sums);
     }
+}
+
+MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState state,
+                                 function_ref<TilePlace(Value at)> find) {
+  auto loadAt = [&](Value at) -> SmallVector<Value> {
+    TilePlace place = find(at);
+    SmallVector<Value> loaded{place.logical, place.physical, place.tile};
+    llvm::append_range(loaded, load(place));
+    return loaded;
+  };
+  int64_t registers = 3 + 8 * keyLoads + 16 * valueGroups;
+  auto loadIf = [&](Value at) {
+    return d.ifThenElse(
+        d.lt(at, last), [&] { return loadAt(at); }, [&] { return SmallVector<Value>(registers, d.i32(0)); });
+  };
+  SmallVector<Value> carried = loadIf(first);
+  llvm::append_range(carried, state.pack());
+  carried = d.loop(first, last, step, carried, [&](Value at, ValueRange inner) {
+    ValueRange current = inner.take_front(registers);
+    SmallVector<Value> next = loadIf(d.add(at, step));
+    MmaState folded = MmaState::unpack(inner.drop_front(registers));
+    fold({current[0], current[1], current[2]}, current.drop_front(3), folded);
+    llvm::append_range(next, folded.pack());
+    return next;
+  });
+  return MmaState::unpack(ArrayRef(carried).drop_front(registers));
 }
 
 void MmaAttention::leave(const MmaState &state, AttendBlock &block) {
@@ -234,7 +305,7 @@ static LogicalResult emit(DeviceKernel &k) {
   Buffer &top = k.results[1]; // [T, Hs, S, G]
   int64_t selecting = top.size(1), segments = top.size(2), groups = top.size(3), dv = layout.getValueDim();
   int64_t heads = std::min<int64_t>(groups, kProductHeads), tilesOfHeads = llvm::divideCeil(groups, heads);
-  AttendBlock block{k, heads, dv, AttendBlock::warpsFor(heads, dv)};
+  AttendBlock block{k, heads, dv, attendWarps(selecting * top.size(0), segments, k.target)};
   k.grid = {segments * tilesOfHeads, selecting, top.size(0)};
   k.block = {block.warps * kWarp, 1, 1};
 
@@ -247,11 +318,12 @@ static LogicalResult emit(DeviceKernel &k) {
   d.ifThen(d.lt(first, list.pages), [&] {
     Value pages = d.sub(d.minS(list.pages, d.add(first, length)), first);
     Value here = d.minS(d.sub(d.i32(groups), firstHead), d.i32(heads));
+    QueryFragments queries =
+        QueryFragments::load(k, k.buffer(op.getQuery()), row, d.add(d.mul(head, d.i32(groups)), firstHead), here,
+                             layout.getKeyDim(), layout.getType());
     MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(),
-                      op.getSoftcap().convertToDouble(),
-                      QueryFragments::load(k, k.buffer(op.getQuery()), row,
-                                           d.add(d.mul(head, d.i32(groups)), firstHead), here, layout.getKeyDim(),
-                                           layout.getType()));
+                      op.getSoftcap().convertToDouble(), SharedQueries(d, queries));
+    d.barrier(); // the queries are there
     int64_t tiles = MmaAttention::tilesOfPage(layout);
     Value all = d.mul(pages, d.i32(tiles)), warps = d.i32(block.warps);
     // A lane finds the page of one of the warp's next 32 tiles.
@@ -261,12 +333,13 @@ static LogicalResult emit(DeviceKernel &k) {
       Value own = d.minS(d.add(base, d.mul(d.lane(), warps)), d.sub(all, d.i32(1)));
       Value ownLogical = list.logical(d.add(first, d.divU(own, tiles))), ownPhysical = list.physical(ownLogical);
       Value last = d.minS(all, d.add(base, stride));
-      return d.loop(base, last, warps, carried, [&](Value at, ValueRange inner) {
-        MmaState next = MmaState::unpack(inner);
-        Value lane = d.divU(d.sub(at, base), warps);
-        warp.fold(d.shuffle(ownLogical, lane), d.shuffle(ownPhysical, lane), d.remU(at, tiles), next);
-        return next.pack();
-      });
+      return warp
+          .foldTiles(base, last, warps, MmaState::unpack(carried),
+                     [&](Value at) -> TilePlace {
+                       Value lane = d.divU(d.sub(at, base), warps);
+                       return {d.shuffle(ownLogical, lane), d.shuffle(ownPhysical, lane), d.remU(at, tiles)};
+                     })
+          .pack();
     }));
     warp.leave(state, block);
     d.barrier();

@@ -123,13 +123,11 @@ static Value joinHalves(Device &d, Value low, Value high, int64_t half) {
       .getResult(0);
 }
 
-/// All registers of a tile: keys [half][load][4], then values [group of 64 channels][slot][4].
-SmallVector<Value> MmaAttention::load(TilePlace place) {
-  int64_t dk = layout.getKeyDim(), dv = layout.getValueDim();
-  Value firstSlot = d.mul(place.tile, d.i32(kTileSlots));
-  Buffer &key = list.layer["key"], &value = list.layer["value"];
-  Span keyBase = d.at(key.span, k.offsetOf(key, {place.physical, d.i32(0), firstSlot}));
-  Span valueBase = d.at(value.span, k.offsetOf(value, {place.physical, firstSlot, d.i32(0)}));
+/// Registers [half][load][4].
+SmallVector<Value> MmaAttention::loadKeys(TilePlace place) {
+  int64_t dk = layout.getKeyDim();
+  Buffer &key = list.layer["key"];
+  Span keyBase = d.at(key.span, k.offsetOf(key, {place.physical, d.i32(0), d.mul(place.tile, d.i32(kTileSlots))}));
   SmallVector<Value> loaded;
   // One address for a row; the rest are constants of the loads.
   for (int64_t half = 0; half < 2; ++half) {
@@ -142,6 +140,15 @@ SmallVector<Value> MmaAttention::load(TilePlace place) {
                                                 : d.pointer(row, d.mul(chunk, d.i32(kLoadChannels)))));
     }
   }
+  return loaded;
+}
+
+/// Registers [group of 64 channels][slot][4].
+SmallVector<Value> MmaAttention::loadValues(TilePlace place) {
+  int64_t dv = layout.getValueDim();
+  Buffer &value = list.layer["value"];
+  Span valueBase = d.at(value.span, k.offsetOf(value, {place.physical, d.mul(place.tile, d.i32(kTileSlots)), d.i32(0)}));
+  SmallVector<Value> loaded;
   for (int64_t c = 0; c < valueGroups; ++c) {
     Value chunk = loadIndex(d, group, 8 * c, 8, dv / kLoadChannels);
     Span own = d.at(valueBase, d.add(d.mul(slots[0], d.i32(dv)), d.mul(chunk, d.i32(kLoadChannels))));
@@ -174,19 +181,17 @@ SmallVector<Value> MmaAttention::scores(ValueRange keys) {
   return sums;
 }
 
-void MmaAttention::fold(TilePlace place, ValueRange loaded, MmaState &state) {
+SmallVector<Value> MmaAttention::weigh(TilePlace place, ValueRange keys, MmaState &state,
+                                       SmallVectorImpl<Value> &visible) {
   Type element = layout.getType();
   Value firstSlot = d.mul(place.tile, d.i32(kTileSlots));
-  ValueRange keys = loaded.take_front(8 * keyLoads), values = loaded.drop_front(8 * keyLoads);
   SmallVector<Value> scores = this->scores(keys);
-  SmallVector<Value> visible;
-  Value top = state.top, hides = d.boolean(false);
+  Value top = state.top;
   for (int64_t i = 0; i < 4; ++i) {
     visible.push_back(list.isVisible(list.keyPosition(place.logical, d.add(firstSlot, slots[i])), window));
     Value score = capScore(d, d.mulF(scores[i], d.f32(scoreFactor(scale, softcap))), softcap);
     scores[i] = d.select(visible[i], score, d.f32(kHidden));
     top = d.maxF(top, scores[i]);
-    hides = d.bitOr(hides, d.bitXor(visible[i], d.boolean(true)));
   }
   top = d.maxF(top, d.shuffleXor(top, 1));
   top = d.maxF(top, d.shuffleXor(top, 2));
@@ -220,6 +225,13 @@ void MmaAttention::fold(TilePlace place, ValueRange loaded, MmaState &state) {
     Value low = pack(d, d.subF(weights[i], d.element(rounded, 0)), d.subF(weights[i + 1], d.element(rounded, 1)), element);
     left.append({high, low});
   }
+  return left;
+}
+
+void MmaAttention::addValues(ValueRange weights, ValueRange values, ArrayRef<Value> visible, MmaState &state) {
+  Value hides = d.boolean(false);
+  for (Value seen : visible)
+    hides = d.bitOr(hides, d.bitXor(seen, d.boolean(true)));
   // A slot that was never written may hold NaN, which no weight of zero hides.
   SmallVector<Value> flat(values);
   flat = d.ifThenElse(
@@ -236,35 +248,47 @@ void MmaAttention::fold(TilePlace place, ValueRange loaded, MmaState &state) {
       auto word = [&](int64_t slot) { return flat[(c * 4 + slot) * 4 + i / 2]; };
       Value right[] = {joinHalves(d, word(0), word(1), i % 2), joinHalves(d, word(2), word(3), i % 2)};
       Value *sums = &state.products[(c * 8 + i) * 4];
-      SmallVector<Value> next = multiply(d, left, right, ArrayRef<Value>(sums, 4), element);
+      SmallVector<Value> next = multiply(d, weights, right, ArrayRef<Value>(sums, 4), layout.getType());
       llvm::copy(next, sums);
     }
 }
 
 MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState state,
                                  function_ref<TilePlace(Value at)> find) {
-  auto loadAt = [&](Value at) -> SmallVector<Value> {
+  auto placeOf = [&](Value at) -> SmallVector<Value> {
     TilePlace place = find(at);
-    SmallVector<Value> loaded{place.logical, place.physical, place.tile};
-    llvm::append_range(loaded, load(place));
-    return loaded;
+    return {place.logical, place.physical, place.tile};
   };
-  int64_t registers = 3 + 8 * keyLoads + 16 * valueGroups;
-  auto loadIf = [&](Value at) {
+  using Load = SmallVector<Value> (MmaAttention::*)(TilePlace);
+  auto loadIf = [&](Value condition, Load load, ValueRange place, ValueRange otherwise) {
     return d.ifThenElse(
-        d.lt(at, last), [&] { return loadAt(at); }, [&] { return SmallVector<Value>(registers, d.i32(0)); });
+        condition, [&] { return (this->*load)({place[0], place[1], place[2]}); },
+        [&] { return SmallVector<Value>(otherwise); });
   };
-  SmallVector<Value> carried = loadIf(first);
+  int64_t keyRegisters = 8 * keyLoads, valueRegisters = 16 * valueGroups;
+  Value any = d.lt(first, last), zero = d.i32(0);
+  SmallVector<Value> place = d.ifThenElse(
+      any, [&] { return placeOf(first); }, [&] { return SmallVector<Value>(3, zero); });
+  SmallVector<Value> carried(place);
+  llvm::append_range(carried, loadIf(any, &MmaAttention::loadKeys, place, SmallVector<Value>(keyRegisters, zero)));
+  llvm::append_range(carried, loadIf(any, &MmaAttention::loadValues, place, SmallVector<Value>(valueRegisters, zero)));
   llvm::append_range(carried, state.pack());
   carried = d.loop(first, last, step, carried, [&](Value at, ValueRange inner) {
-    ValueRange current = inner.take_front(registers);
-    SmallVector<Value> next = loadIf(d.add(at, step));
-    MmaState folded = MmaState::unpack(inner.drop_front(registers));
-    fold({current[0], current[1], current[2]}, current.drop_front(3), folded);
-    llvm::append_range(next, folded.pack());
-    return next;
+    ValueRange here = inner.take_front(3), keys = inner.slice(3, keyRegisters);
+    ValueRange values = inner.slice(3 + keyRegisters, valueRegisters);
+    MmaState folded = MmaState::unpack(inner.drop_front(3 + keyRegisters + valueRegisters));
+    Value next = d.add(at, step), hasNext = d.lt(next, last);
+    SmallVector<Value> carriedOn = d.ifThenElse(
+        hasNext, [&] { return placeOf(next); }, [&] { return SmallVector<Value>(here); });
+    SmallVector<Value> visible, nextPlace(carriedOn);
+    SmallVector<Value> weights = weigh({here[0], here[1], here[2]}, keys, folded, visible);
+    llvm::append_range(carriedOn, loadIf(hasNext, &MmaAttention::loadKeys, nextPlace, keys));
+    addValues(weights, values, visible, folded);
+    llvm::append_range(carriedOn, loadIf(hasNext, &MmaAttention::loadValues, nextPlace, values));
+    llvm::append_range(carriedOn, folded.pack());
+    return carriedOn;
   });
-  return MmaState::unpack(ArrayRef(carried).drop_front(registers));
+  return MmaState::unpack(ArrayRef(carried).drop_front(3 + keyRegisters + valueRegisters));
 }
 
 void MmaAttention::leave(const MmaState &state, AttendBlock &block) {

@@ -67,8 +67,8 @@ class MmaAttention {
 public:
   MmaAttention(DeviceKernel &k, PageList &list, int64_t window, double scale, double softcap, SharedQueries queries);
 
-  /// Folds tiles first, first + step, … below `last` into the state; the loads of a tile are under way while the one before
-  /// is folded.
+  /// Folds tiles first, first + step, … below `last` into the state. The loads of a tile go into the registers of the one
+  /// before as soon as these are free, and are under way while the rest of it is folded.
   MmaState foldTiles(Value first, Value last, Value step, MmaState state, function_ref<TilePlace(Value at)> find);
   /// Leaves the warp's state in the block's memory.
   void leave(const MmaState &state, AttendBlock &block);
@@ -76,8 +76,12 @@ public:
   static int64_t tilesOfPage(kvcache::LayoutAttr layout) { return layout.getPage() / kTileSlots; }
 
 private:
-  SmallVector<Value> load(TilePlace place);
-  void fold(TilePlace place, ValueRange loaded, MmaState &state);
+  SmallVector<Value> loadKeys(TilePlace place);
+  SmallVector<Value> loadValues(TilePlace place);
+  /// Weights of this lane's slots as left operands; the state's sums shrink where its top grew. `visible` becomes which of
+  /// the slots may be seen.
+  SmallVector<Value> weigh(TilePlace place, ValueRange keys, MmaState &state, SmallVectorImpl<Value> &visible);
+  void addValues(ValueRange weights, ValueRange values, ArrayRef<Value> visible, MmaState &state);
   SmallVector<Value> scores(ValueRange keys);
 
   DeviceKernel &k;

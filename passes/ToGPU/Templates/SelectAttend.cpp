@@ -128,9 +128,9 @@ void BlockSelection::prepare() {
 
 void BlockSelection::loadKeys() {
   for (auto [i, score] : llvm::enumerate(loadOwn(scores, {list.row, list.head}))) {
-    Value page = pageAt(i);
-    Value takesPart = d.bitAnd(d.lt(page, used), d.bitXor(isForced(page), d.boolean(true)));
-    keys.push_back(d.select(takesPart, orderedKey(d, score), d.i32(0)));
+    Value page = pageAt(i), own = arith::MaxUIOp::create(d.b, d.loc, orderedKey(d, score), d.i32(1));
+    Value key = d.select(isForced(page), d.i32(Threshold::kForcedKey), own);
+    keys.push_back(d.select(d.lt(page, used), key, d.i32(Threshold::kNoKey)));
   }
 }
 
@@ -148,17 +148,13 @@ void BlockSelection::select(Value first, Value length) {
         Threshold::Result result = threshold.find(keys, d.sub(list.pages, forced));
         return {result.key, result.ties};
       });
-  // Of the thread's pages: those above the threshold, and those at it in the upper half.
+  // Of the thread's pages: those above the threshold, and those at it in the upper half. Threshold 0 keeps all in use.
   auto one = [&](Value condition) { return arith::ExtUIOp::create(d.b, d.loc, d.b.getI32Type(), condition); };
-  SmallVector<Value> over, tie;
+  auto isOver = [&](Value key) { return d.cmp(arith::CmpIPredicate::ugt, key, found[0]); };
+  auto isTie = [&](Value key) { return d.bitAnd(d.eq(key, found[0]), d.lt(none, found[1])); };
   Value counts = none;
-  for (auto [i, key] : llvm::enumerate(keys)) {
-    Value page = pageAt(i), inUse = d.lt(page, used);
-    Value above = d.bitOr(d.bitOr(all, isForced(page)), d.cmp(arith::CmpIPredicate::ugt, key, found[0]));
-    over.push_back(d.bitAnd(inUse, above));
-    tie.push_back(d.bitAnd(d.bitAnd(inUse, d.eq(key, found[0])), d.bitXor(above, d.boolean(true))));
-    counts = d.add(counts, d.bitOr(one(over[i]), d.shl(one(tie[i]), 16)));
-  }
+  for (Value key : keys)
+    counts = d.add(counts, d.bitOr(one(isOver(key)), d.shl(one(isTie(key)), 16)));
   Value upTo = d.warpScan(counts);
   d.ifThen(d.eq(d.lane(), d.i32(kWarp - 1)), [&] { d.store(upTo, totals, d.warp()); });
   d.barrier();
@@ -166,18 +162,22 @@ void BlockSelection::select(Value first, Value length) {
   for (int64_t w = 0; w + 1 < warps; ++w)
     before = d.add(before, d.select(d.lt(d.i32(w), d.warp()), d.load(totals, d.i32(w)), none));
   Value overBefore = d.bitAnd(before, d.i32(0xFFFF)), tiesBefore = d.shrU(before, 16);
-  for (size_t i = 0; i < keys.size(); ++i) {
-    Value kept = d.bitOr(over[i], d.bitAnd(tie[i], d.lt(tiesBefore, found[1])));
-    Value place = d.sub(d.add(overBefore, d.minS(tiesBefore, found[1])), first);
-    kept = d.bitAnd(kept, d.cmp(arith::CmpIPredicate::ult, place, length));
-    d.ifThen(kept, [&] {
-      auto pair = VectorType::get({2}, d.b.getI32Type());
-      Value both = vector::FromElementsOp::create(d.b, d.loc, pair, ValueRange{pageAt(i), physical[i]});
-      d.store(both, chosen, d.mul(place, d.i32(2)));
-    });
-    overBefore = d.add(overBefore, one(over[i]));
-    tiesBefore = d.add(tiesBefore, one(tie[i]));
-  }
+  // Most warps have no page of this block's segment.
+  Value place = d.sub(d.add(overBefore, d.minS(tiesBefore, found[1])), first);
+  Value upToHere = d.add(place, d.add(d.bitAnd(counts, d.i32(0xFFFF)), d.shrU(counts, 16)));
+  d.ifThen(d.bitAnd(d.lt(none, upToHere), d.lt(place, length)), [&] {
+    Value taken = place, tiesMet = tiesBefore;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      Value tie = isTie(keys[i]), kept = d.bitOr(isOver(keys[i]), d.bitAnd(tie, d.lt(tiesMet, found[1])));
+      d.ifThen(d.bitAnd(kept, d.cmp(arith::CmpIPredicate::ult, taken, length)), [&] {
+        auto pair = VectorType::get({2}, d.b.getI32Type());
+        Value both = vector::FromElementsOp::create(d.b, d.loc, pair, ValueRange{pageAt(i), physical[i]});
+        d.store(both, chosen, d.mul(taken, d.i32(2)));
+      });
+      taken = d.add(taken, one(kept));
+      tiesMet = d.add(tiesMet, one(tie));
+    }
+  });
   d.barrier();
 }
 

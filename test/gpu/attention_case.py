@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+DENSE_TWIN = "_dense"  # end of the name of a dense case that gives the bits of the selecting one
 NEGATIVE_INFINITY = {"f32": "0xFF800000", "bf16": "0xFF80", "f16": "0xFC00"}
 INFINITY = {"f32": "0x7F800000", "bf16": "0x7F80", "f16": "0x7C00"}
 

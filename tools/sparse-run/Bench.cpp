@@ -25,6 +25,7 @@ struct Result {
   std::string label;
   uint64_t prompt, generate, depth;
   std::vector<double> seconds; ///< one per repetition
+  std::vector<double> queued;  ///< the same without a wait between the steps
   Json cache;                  ///< after the last repetition
 
   uint64_t tokens() const { return prompt + generate; }
@@ -70,6 +71,25 @@ static double measure(Context &context, Sequence &sequence,
   return timer.seconds();
 }
 
+/// The tokens of a generation, known beforehand: what a step takes when the
+/// host is not in its way.
+static double measureQueued(Context &context, Sequence &sequence,
+                            const sparse_model_info &info, const Result &test) {
+  std::vector<int32_t> ids = makeIds(test.generate, info.vocab, test.depth + 1);
+  std::vector<float> logits(info.vocab);
+  Timer timer;
+  context.decodeKnown(sequence, ids.data(), ids.size(), logits.data());
+  return timer.seconds();
+}
+
+static std::vector<double> ratesOf(const Result &result,
+                                   const std::vector<double> &seconds) {
+  std::vector<double> rates;
+  for (double s : seconds)
+    rates.push_back(result.rate(s));
+  return rates;
+}
+
 static Json toJson(const Model &model, uint32_t threads, bool filled,
                    const Result &result) {
   Json samples = Json::array(), rates = Json::array();
@@ -92,6 +112,10 @@ static Json toJson(const Model &model, uint32_t threads, bool filled,
   json["max_ts"] = *std::max_element(perSecond.begin(), perSecond.end());
   json["samples_ns"] = samples;
   json["samples_ts"] = rates;
+  if (!result.queued.empty()) {
+    json["queued_ts"] = ratesOf(result, result.queued);
+    json["queued_median_ts"] = median(ratesOf(result, result.queued));
+  }
   json["cache"] = result.cache;
   return json;
 }
@@ -100,10 +124,16 @@ static void printMarkdown(const Model &model, uint32_t threads,
                           const std::vector<Result> &results) {
   sparse_model_info info = model.info();
   std::string policy = info.policy;
+  // Beside the host there is a device to name, and steps can queue up.
+  bool device = std::string(info.device) != "cpu";
+  if (device)
+    std::cout << "device: " << info.device << "\n\n";
   std::cout
       << "| model | dtype | policy | target | threads | test | t/s median "
-         "| min | max | KV MB | dense MB |\n"
-      << "|---|---|---|---|---:|---|---:|---:|---:|---:|---:|\n";
+         "| min | max | KV MB | dense MB |"
+      << (device ? " t/s queued |" : "")
+      << "\n|---|---|---|---|---:|---|---:|---:|---:|---:|---:|"
+      << (device ? "---:|" : "") << "\n";
   for (const Result &result : results) {
     std::vector<double> rates;
     for (double s : result.seconds)
@@ -111,12 +141,18 @@ static void printMarkdown(const Model &model, uint32_t threads,
     std::cout << "| " << info.source << " | " << info.weights_dtype << " | "
               << policyOnOneLine(policy) << " | " << info.target
               << " | " << threads << " | " << result.label
-              << format(" | %.2f | %.2f | %.2f | %.1f | %.1f |\n",
+              << format(" | %.2f | %.2f | %.2f | %.1f | %.1f |",
                         median(rates),
                         *std::min_element(rates.begin(), rates.end()),
                         *std::max_element(rates.begin(), rates.end()),
                         result.cache["kv_bytes"].get<double>() / 1e6,
                         result.cache["dense_bytes"].get<double>() / 1e6);
+    if (device)
+      std::cout << (result.queued.empty()
+                        ? std::string(" |")
+                        : format(" %.2f |", median(ratesOf(
+                                                result, result.queued))));
+    std::cout << "\n";
   }
   std::cout << std::flush;
 }
@@ -135,7 +171,7 @@ static int bench(const BenchOptions &options) {
       if (depth)
         label += format(" @ d%llu%s", static_cast<unsigned long long>(depth),
                         options.fill ? " filled" : "");
-      results.push_back({label, prompt, generate, depth, {}, {}});
+      results.push_back({label, prompt, generate, depth, {}, {}, {}});
     };
     for (uint64_t n : prompts)
       if (n)
@@ -180,6 +216,14 @@ static int bench(const BenchOptions &options) {
         result.cache = describe(sequence, info.layers);
       progress.update(++runs);
     }
+    if (std::string(info.device) != "cpu" && result.generate)
+      for (uint64_t i = 0; i <= options.repetitions; ++i) {
+        Sequence sequence = startAt(context, base, result.depth);
+        double seconds = measureQueued(context, sequence, info, result);
+        // The first makes the graph.
+        if (i > 0)
+          result.queued.push_back(seconds);
+      }
   }
 
   if (output == "json") {

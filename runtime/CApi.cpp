@@ -137,6 +137,19 @@ static const Model &get(const sparse_model *model) {
   return *model->model;
 }
 
+/// "random:SEED"
+static void readWeights(const std::string &text, LoadOptions &load) {
+  const std::string prefix = "random:";
+  std::string digits = text.substr(std::min(prefix.size(), text.size()));
+  if (text.compare(0, prefix.size(), prefix) != 0 || digits.empty() ||
+      digits.size() > 18 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
+    fail(Code::InvalidArgument, "'%s' are no weights: expected random:SEED",
+         text.c_str());
+  load.randomWeights = true;
+  load.weightsSeed = std::stoull(digits);
+}
+
 static sparse_status modelLoad(const char *path,
                                const sparse_load_options *options,
                                sparse_model **out) {
@@ -149,6 +162,8 @@ static sparse_status modelLoad(const char *path,
     load.mapWeights = given.map_weights != 0;
     load.target = given.target ? given.target : "";
     load.device = given.device ? given.device : "cpu";
+    if (given.weights)
+      readWeights(given.weights, load);
     load.log = makeLog(given.log, given.log_user);
     auto handle = std::make_unique<sparse_model>();
     handle->model = std::make_shared<Model>(path, load);

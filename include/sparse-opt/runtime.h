@@ -104,6 +104,10 @@ typedef struct sparse_load_options {
   /** Where to run: "cpu", "cuda" or "cuda:N". Several with commas between: the
       first that is there and that the model has code for. NULL: "cpu". */
   const char *device;
+  /** "random:SEED": for an artifact that was compiled without weights, to
+      measure its speed. NULL: the weights of the artifact; one without is
+      refused (FAILED_PRECONDITION). */
+  const char *weights;
 } sparse_load_options;
 
 /** Facts about a model. Numbers are those of the source model. */

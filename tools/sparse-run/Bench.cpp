@@ -256,6 +256,9 @@ std::function<int()> sparse::run::addBench(CLI::App &app) {
   verb.add_flag("--fill", options->fill,
                 "Fill the depth with random keys and values instead of "
                 "computing it (speed only; not for models that evict)");
+  verb.add_option("--weights", options->common.weights,
+                  "random:SEED for a model that was compiled without weights "
+                  "(device cuda)");
   verb.add_flag("--no-warmup", options->noWarmup,
                 "Skip the unmeasured run before each test");
   verb.footer("Every test runs at every depth. Lists are `512,1024` or ranges "

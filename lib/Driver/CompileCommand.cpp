@@ -67,6 +67,11 @@ std::string parseType(std::string &target, llvm::StringRef text) {
   return "";
 }
 
+std::string parseWeights(bool &none, llvm::StringRef text) {
+  none = text == "none";
+  return none ? "" : "'" + text.str() + "' is no choice; the only one is none";
+}
+
 void declare(Args &args, CompileOptions &options) {
   std::string phases;
   for (unsigned i = 0; i < kPhaseCount; ++i)
@@ -86,6 +91,8 @@ void declare(Args &args, CompileOptions &options) {
   args.option(options.road.page, "page", "N", "slots of a cache page where no policy asks otherwise (default 16)");
   args.option([&](llvm::StringRef text) { return parseBuckets(options.road.buckets, text); }, "buckets", "N,N,...",
               "batch sizes of the decode entries (default 1,2,4,8)");
+  args.option([&](llvm::StringRef text) { return parseWeights(options.import.absentData, text); }, "weights", "none",
+              "leave the bytes of weights out; their files may be absent. Such an\nartifact measures a shape: sparse-run bench --weights random:SEED");
   args.option(options.tokenizer, "tokenizer", 0, "FILE", "tokenizer.json to carry in the artifact");
   args.option(options.target, "target", 0, "TARGET", "what to generate code for: cpu (default), or cuda:ARCH");
   args.flag(options.road.reference, "reference", "keep every kernel in its reference lowering: scalar loops");
@@ -189,6 +196,7 @@ int compile(CompileOptions &options) {
   sparse::package::PackageOptions package;
   package.output = options.output;
   package.tokenizer = options.tokenizer;
+  package.withoutWeights = options.import.absentData;
   package.sourceName = llvm::sys::path::filename(options.input).str();
   if (auto source = (*module)->getAttrOfType<StringAttr>("sparsity.source"))
     package.sourceDigest = source.str();

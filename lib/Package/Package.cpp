@@ -148,6 +148,8 @@ Object Writer::facts() {
       else if (auto text = dyn_cast<StringAttr>(fact.getValue()))
         result[fact.getName().strref()] = text.getValue();
     }
+  if (options.withoutWeights)
+    result["weights"] = "none";
   return result;
 }
 
@@ -164,7 +166,7 @@ LogicalResult Writer::write() {
     modules.push_back(device.module);
   }
   auto progress = [&](uint64_t done, uint64_t total) { options.progress("writing weights", double(done) / total); };
-  if (failed(writeWeights(modules, pathOf("weights.safetensors"), progress)) ||
+  if (failed(writeWeights(modules, pathOf("weights.safetensors"), !options.withoutWeights, progress)) ||
       failed(addSection("weights.safetensors", "weights")))
     return failure();
   if (!options.tokenizer.empty()) {

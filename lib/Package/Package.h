@@ -14,6 +14,7 @@ struct PackageOptions {
   std::string sourceName;   ///< file name of the model
   std::string sourceDigest; ///< its SHA-256, hex
   std::string tokenizer;    ///< a tokenizer.json to carry; may be empty
+  bool withoutWeights = false; ///< leave out the bytes of weights: an artifact to measure with
   /// Told what is being done and how far it is (0..1).
   std::function<void(llvm::StringRef what, double fraction)> progress = [](llvm::StringRef, double) {};
 };

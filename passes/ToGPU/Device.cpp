@@ -171,6 +171,23 @@ Value Device::shuffleXor(Value value, int64_t mask) {
 Value Device::shuffle(Value value, Value sourceLane) {
   return gpu::ShuffleOp::create(b, loc, value, sourceLane, i32(kWarp), gpu::ShuffleMode::IDX).getShuffleResult();
 }
+Value Device::shuffleUp(Value value, int64_t distance) {
+  return gpu::ShuffleOp::create(b, loc, value, i32(distance), i32(kWarp), gpu::ShuffleMode::UP).getShuffleResult();
+}
+Value Device::warpScan(Value value) {
+  Value own = lane();
+  for (int64_t distance = 1; distance < kWarp; distance *= 2)
+    value = add(value, select(ge(own, i32(distance)), shuffleUp(value, distance), i32(0)));
+  return value;
+}
+Value Device::ballot(Value condition) {
+  return NVVM::VoteSyncOp::create(b, loc, b.getI32Type(), i32(-1), condition, NVVM::VoteSyncKind::ballot);
+}
+Value Device::popCount(Value bits) { return LLVM::CtPopOp::create(b, loc, bits.getType(), bits); }
+Value Device::atomicAdd(Value value, Span span, Value index) {
+  return LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add, pointer(span, index), value,
+                                   LLVM::AtomicOrdering::monotonic);
+}
 Value Device::warpSum(Value value, int64_t width) {
   for (int64_t distance = width / 2; distance > 0; distance /= 2)
     value = addF(value, shuffleXor(value, distance));

@@ -97,9 +97,16 @@ public:
   // Warp and block.
   Value shuffleXor(Value value, int64_t mask);
   Value shuffle(Value value, Value sourceLane);
+  Value shuffleUp(Value value, int64_t distance); // from the lane `distance` below; lanes without one keep theirs
   /// Sum or maximum over groups of `width` neighbouring lanes; every lane gets it. The order is a fixed tree.
   Value warpSum(Value value, int64_t width = kWarp);
   Value warpMax(Value value, int64_t width = kWarp);
+  /// Sum of an i32 over this lane and the lanes below.
+  Value warpScan(Value value);
+  Value ballot(Value condition); // i32, one bit per lane
+  Value popCount(Value bits);
+  /// Adds to an i32 in memory and returns what it was; relaxed.
+  Value atomicAdd(Value value, Span span, Value index);
   void barrier();     // all threads of the block; orders shared memory
   void syncWarp();
   /// Waits until the launch before has finished and its writes are seen; first thing of every dependent kernel.

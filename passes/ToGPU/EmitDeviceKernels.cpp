@@ -108,8 +108,9 @@ LogicalResult EmitDeviceKernels::emit(func::FuncOp func, sparsity::LoweringConfi
   if (!found)
     return func.emitError() << "has no template " << sparsity::stringifyStrategy(config.getStrategy()) << " for "
                             << head->getName();
-  d.waitForLaunchBefore();
   d.allowNextLaunch();
+  if (!found->waits)
+    d.waitForLaunchBefore();
   if (failed(found->emit(kernel)))
     return failure();
   gpu::ReturnOp::create(b, loc);

@@ -120,41 +120,43 @@ static Json toJson(const Model &model, uint32_t threads, bool filled,
   return json;
 }
 
-static void printMarkdown(const Model &model, uint32_t threads,
-                          const std::vector<Result> &results) {
-  sparse_model_info info = model.info();
-  std::string policy = info.policy;
-  // Beside the host there is a device to name, and steps can queue up.
-  bool device = std::string(info.device) != "cpu";
+/// Beside the host there is a device to name, and steps can queue up.
+static bool hasDevice(const Model &model) {
+  return std::string(model.info().device) != "cpu";
+}
+
+static void printHeader(const Model &model) {
+  bool device = hasDevice(model);
   if (device)
-    std::cout << "device: " << info.device << "\n\n";
+    std::cout << "device: " << model.info().device << "\n\n";
   std::cout
       << "| model | dtype | policy | target | threads | test | t/s median "
          "| min | max | KV MB | dense MB |"
       << (device ? " t/s queued |" : "")
       << "\n|---|---|---|---|---:|---|---:|---:|---:|---:|---:|"
-      << (device ? "---:|" : "") << "\n";
-  for (const Result &result : results) {
-    std::vector<double> rates;
-    for (double s : result.seconds)
-      rates.push_back(result.rate(s));
-    std::cout << "| " << info.source << " | " << info.weights_dtype << " | "
-              << policyOnOneLine(policy) << " | " << info.target
-              << " | " << threads << " | " << result.label
-              << format(" | %.2f | %.2f | %.2f | %.1f | %.1f |",
-                        median(rates),
-                        *std::min_element(rates.begin(), rates.end()),
-                        *std::max_element(rates.begin(), rates.end()),
-                        result.cache["kv_bytes"].get<double>() / 1e6,
-                        result.cache["dense_bytes"].get<double>() / 1e6);
-    if (device)
-      std::cout << (result.queued.empty()
-                        ? std::string(" |")
-                        : format(" %.2f |", median(ratesOf(
-                                                result, result.queued))));
-    std::cout << "\n";
-  }
-  std::cout << std::flush;
+      << (device ? "---:|" : "") << std::endl;
+}
+
+static void printRow(const Model &model, uint32_t threads,
+                     const Result &result) {
+  sparse_model_info info = model.info();
+  std::vector<double> rates;
+  for (double s : result.seconds)
+    rates.push_back(result.rate(s));
+  std::cout << "| " << info.source << " | " << info.weights_dtype << " | "
+            << policyOnOneLine(info.policy) << " | " << info.target << " | "
+            << threads << " | " << result.label
+            << format(" | %.2f | %.2f | %.2f | %.1f | %.1f |", median(rates),
+                      *std::min_element(rates.begin(), rates.end()),
+                      *std::max_element(rates.begin(), rates.end()),
+                      result.cache["kv_bytes"].get<double>() / 1e6,
+                      result.cache["dense_bytes"].get<double>() / 1e6);
+  if (hasDevice(model))
+    std::cout << (result.queued.empty()
+                      ? std::string(" |")
+                      : format(" %.2f |",
+                               median(ratesOf(result, result.queued))));
+  std::cout << std::endl;
 }
 
 static int bench(const BenchOptions &options) {
@@ -187,6 +189,8 @@ static int bench(const BenchOptions &options) {
   Progress progress("run", results.size() * (options.repetitions + 1),
                     options.common.quiet);
   uint64_t runs = 0;
+  if (output == "md")
+    printHeader(model);
   Sequence base;
   uint64_t baseDepth = 0;
   for (Result &result : results) {
@@ -224,6 +228,11 @@ static int bench(const BenchOptions &options) {
         if (i > 0)
           result.queued.push_back(seconds);
       }
+    // Whoever waits for a long table, or interrupts it, has what is measured.
+    if (output == "md") {
+      progress.clear();
+      printRow(model, context.threads(), result);
+    }
   }
 
   if (output == "json") {
@@ -231,8 +240,6 @@ static int bench(const BenchOptions &options) {
     for (const Result &result : results)
       all.push_back(toJson(model, context.threads(), options.fill, result));
     writeJson("-", all);
-  } else {
-    printMarkdown(model, context.threads(), results);
   }
   return exitOk;
 }

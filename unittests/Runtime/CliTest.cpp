@@ -187,6 +187,10 @@ TEST_F(CliTest, BenchMeasuresAllCombinations) {
   EXPECT_EQ(result.code, 0);
   for (const char *label : {"| tg1 |", "| tg2 |", "| tg4 |"})
     EXPECT_NE(result.out.find(label), std::string::npos) << result.out;
+  // A row is printed when it is measured: what fails later does not take it.
+  result = run("bench " + model + " -p 0 -n 4 -r 1 -d 0,99999");
+  EXPECT_EQ(result.code, 3) << result.err;
+  EXPECT_NE(result.out.find("| tg4 |"), std::string::npos) << result.out;
 }
 
 TEST_F(CliTest, ExitCodes) {

@@ -78,6 +78,9 @@ Value Device::threadId() { return indexToI32(b, loc, gpu::ThreadIdOp::create(b, 
 Value Device::blockId(unsigned dim) {
   return indexToI32(b, loc, gpu::BlockIdOp::create(b, loc, static_cast<gpu::Dimension>(dim)));
 }
+Value Device::opaque(int64_t value) {
+  return mul(i32(value), indexToI32(b, loc, gpu::GridDimOp::create(b, loc, gpu::Dimension::z)));
+}
 Value Device::lane() { return remU(threadId(), kWarp); }
 Value Device::warp() { return divU(threadId(), kWarp); }
 

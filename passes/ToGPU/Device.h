@@ -71,6 +71,9 @@ public:
   Value exp2(Value a); // ex2.approx: 2 ulp, flushes denormals
   Value log2(Value a); // lg2.approx
   Value bitcast(Value a, Type type);
+  /// `value`, in a way that no compiler knows: a loop of one known round is unrolled, and its loads sink to their uses.
+  /// The grid of the launch must be 1 along z.
+  Value opaque(int64_t value);
 
   // Who am I.
   Value threadId();             // x

@@ -122,7 +122,7 @@ SmallVector<Value> WarpProduct::sums() {
     llvm::append_range(init, ahead);
     size_t sums = partial.size();
     SmallVector<Value> folded =
-        d.loop(d.i32(0), d.i32(end - group), d.i32(group), init, [&](Value first, ValueRange carried) {
+        d.loop(d.i32(0), d.opaque(end - group), d.i32(group), init, [&](Value first, ValueRange carried) {
           SmallVector<Value> next = load(d.add(first, d.i32(group)), chunksOfGroup(), false);
           SmallVector<Value> result(carried.take_front(sums));
           multiply(carried.drop_front(sums), first, chunksOfGroup(), false, result);

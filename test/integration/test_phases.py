@@ -63,7 +63,7 @@ def test_phase_parses_back(phase: str, whole: Whole, tmp_path: Path) -> None:
     assert first.read_text() == second.read_text()
 
 
-@pytest.mark.parametrize(("phase", "following"), itertools.pairwise(PHASES))
+@pytest.mark.parametrize(("phase", "following"), list(itertools.pairwise(PHASES)))
 def test_compile_from_one_phase_to_the_next(phase: str, following: str, whole: Whole, tmp_path: Path) -> None:
     out = tmp_path / "out.mlir"
     phases = (f"--compile-from={phase}", f"--compile-to={following}")

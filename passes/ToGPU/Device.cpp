@@ -106,6 +106,21 @@ Value Device::loadConstant(Span span, Value index, int64_t width) {
   load.setInvariant(true);
   return load;
 }
+Value Device::loadOnce(Span span, Value index) {
+  Type i32 = b.getI32Type();
+  auto words = LLVM::LLVMStructType::getLiteral(b.getContext(), {i32, i32, i32, i32});
+  auto dialect = LLVM::AsmDialectAttr::get(b.getContext(), LLVM::AsmDialect::AD_ATT);
+  Value loaded = LLVM::InlineAsmOp::create(
+                     b, loc, words, ValueRange{pointer(span, index)},
+                     "ld.global.nc.L1::no_allocate.L2::256B.v4.b32 {$0, $1, $2, $3}, [$4];", "=r,=r,=r,=r,l",
+                     /*has_side_effects=*/false, /*is_align_stack=*/false, LLVM::TailCallKind::None, dialect, ArrayAttr())
+                     .getResult(0);
+  SmallVector<Value> parts;
+  for (int64_t i = 0; i < 4; ++i)
+    parts.push_back(LLVM::ExtractValueOp::create(b, loc, loaded, i));
+  Value vector = vector::FromElementsOp::create(b, loc, VectorType::get({4}, i32), parts);
+  return bitcast(vector, VectorType::get({16 / bytesOf(span.element, 1)}, span.element));
+}
 void Device::store(Value value, Span span, Value index) {
   auto vector = dyn_cast<VectorType>(value.getType());
   LLVM::StoreOp::create(b, loc, value, pointer(span, index),

@@ -56,6 +56,7 @@ Value Device::divF(Value a, Value c) { return arith::DivFOp::create(b, loc, a, c
 Value Device::fma(Value a, Value c, Value d) { return math::FmaOp::create(b, loc, a, c, d); }
 Value Device::maxF(Value a, Value c) { return arith::MaxNumFOp::create(b, loc, a, c); }
 Value Device::minF(Value a, Value c) { return arith::MinNumFOp::create(b, loc, a, c); }
+Value Device::clz(Value a) { return LLVM::CountLeadingZerosOp::create(b, loc, a.getType(), a, false); }
 Value Device::exp2(Value a) {
   return LLVM::CallIntrinsicOp::create(b, loc, a.getType(), b.getStringAttr("llvm.nvvm.ex2.approx.ftz.f"), ValueRange{a})
       .getResult(0);
@@ -202,6 +203,10 @@ Value Device::ballot(Value condition) {
   return NVVM::VoteSyncOp::create(b, loc, b.getI32Type(), i32(-1), condition, NVVM::VoteSyncKind::ballot);
 }
 Value Device::popCount(Value bits) { return LLVM::CtPopOp::create(b, loc, bits.getType(), bits); }
+Value Device::warpExtreme(Value value, Extreme extreme) {
+  auto kind = extreme == Extreme::LeastUnsigned ? NVVM::ReduxKind::UMIN : NVVM::ReduxKind::UMAX;
+  return NVVM::ReduxOp::create(b, loc, value.getType(), value, kind, i32(-1));
+}
 Value Device::atomicAdd(Value value, Span span, Value index) {
   return LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add, pointer(span, index), value,
                                    LLVM::AtomicOrdering::monotonic);
@@ -262,4 +267,16 @@ SmallVector<Value> Device::ifThenElse(Value condition, function_ref<SmallVector<
   };
   auto branch = scf::IfOp::create(b, loc, condition, build(then), build(otherwise));
   return SmallVector<Value>(branch.getResults());
+}
+SmallVector<Value> Device::repeatWhile(ValueRange init, function_ref<SmallVector<Value>(ValueRange carried)> body) {
+  auto loop = scf::WhileOp::create(
+      b, loc, init.getTypes(), init,
+      [&](OpBuilder &nested, Location at, ValueRange carried) {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPoint(nested.getInsertionBlock(), nested.getInsertionPoint());
+        SmallVector<Value> values = body(carried);
+        scf::ConditionOp::create(b, at, values[0], ArrayRef(values).drop_front());
+      },
+      [](OpBuilder &nested, Location at, ValueRange carried) { scf::YieldOp::create(nested, at, carried); });
+  return SmallVector<Value>(loop.getResults());
 }

@@ -68,6 +68,7 @@ public:
   Value fma(Value a, Value c, Value d);
   Value maxF(Value a, Value c);
   Value minF(Value a, Value c);
+  Value clz(Value a);  // leading zeros of an i32; 32 of none
   Value exp2(Value a); // ex2.approx: 2 ulp, flushes denormals
   Value log2(Value a); // lg2.approx
   Value bitcast(Value a, Type type);
@@ -110,6 +111,8 @@ public:
   Value warpScan(Value value);
   Value ballot(Value condition); // i32, one bit per lane
   Value popCount(Value bits);
+  enum class Extreme { LeastUnsigned, GreatestUnsigned };
+  Value warpExtreme(Value value, Extreme extreme); // of an i32 over the warp
   /// Adds to an i32 in memory and returns what it was; relaxed.
   Value atomicAdd(Value value, Span span, Value index);
   void barrier();     // all threads of the block; orders shared memory
@@ -126,6 +129,10 @@ public:
   void ifThen(Value condition, function_ref<void()> then);
   SmallVector<Value> ifThenElse(Value condition, function_ref<SmallVector<Value>()> then,
                                 function_ref<SmallVector<Value>()> otherwise);
+
+  /// Repeats `body`, whose first value says whether to go on with the others as the next carried values; returns the
+  /// others of the last time.
+  SmallVector<Value> repeatWhile(ValueRange init, function_ref<SmallVector<Value>(ValueRange carried)> body);
 
   OpBuilder &b;
   Location loc;

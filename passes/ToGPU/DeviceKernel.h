@@ -71,8 +71,8 @@ struct Template {
   /// Empty when the template can emit the kernel for the target, else why not.
   std::string (*whyNot)(plan::KernelOp kernel, sparsity::TargetAttr target);
   LogicalResult (*emit)(DeviceKernel &kernel);
-  /// The template itself waits for the launch before, after what does not depend on it.
-  bool waits = false;
+  /// Whether `emit` itself waits for the launch before, after work that needs nothing of it.
+  bool waitsItself = false;
 };
 
 /// The template for kernels that start with an op of this name under a strategy, or null.

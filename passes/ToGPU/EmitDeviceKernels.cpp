@@ -108,9 +108,10 @@ LogicalResult EmitDeviceKernels::emit(func::FuncOp func, sparsity::LoweringConfi
   if (!found)
     return func.emitError() << "has no template " << sparsity::stringifyStrategy(config.getStrategy()) << " for "
                             << head->getName();
-  d.allowNextLaunch();
-  if (!found->waits)
+  if (!found->waitsItself) {
     d.waitForLaunchBefore();
+    d.allowNextLaunch();
+  }
   if (failed(found->emit(kernel)))
     return failure();
   gpu::ReturnOp::create(b, loc);

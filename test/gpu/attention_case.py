@@ -42,7 +42,7 @@ class Case:
     window: int = -1
     streaming: Streaming | None = None
     selection: Selection | None = None
-    strategy: str = ""  # pinned for all kernels; empty leaves the choice to the compiler
+    shows_list: bool = True  # the selected pages are outputs, too, so that kernels between them stay apart
 
     @property
     def scale(self):
@@ -134,7 +134,9 @@ def _entry(case):
     ]
     results = [("out", out), ("lse", lse)]
     if case.selection:
-        results += [("scores", scores), ("indices", indices), ("count", count)]
+        results.append(("scores", scores))
+        if case.shows_list:
+            results += [("indices", indices), ("count", count)]
     named = ", ".join(f'{type} {{plan.name = "{name}"}}' for name, type in results)
     inputs = ", ".join(
         f'%{name}: {type} {{plan.name = "{name}"}}'

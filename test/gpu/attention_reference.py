@@ -45,10 +45,11 @@ class Cache:
                 self.positions[s] = lengths[s] + rng.integers(0, 50)
                 for h in range(c.kv_heads):
                     n = self.count[s, h]
-                    taken = rng.permutation(self.positions[s] + 1)[:n]
-                    taken[rng.integers(0, n)] = self.positions[s]
-                    unique = rng.permutation(np.unique(taken))
-                    self.position[s, h, : len(unique)] = unique
+                    self.position[s, h, :n] = rng.permutation(self.positions[s] + 1)[:n]
+                    self.position[s, h, rng.integers(0, n)] = self.positions[s]
+                    # Free slots, but no page without a key.
+                    free = (rng.random(n) < 0.1) & (np.arange(n) % c.page != 0) & (self.position[s, h, :n] != self.positions[s])
+                    self.position[s, h, :n][free] = -1
                     self.tail[s, h] = int(np.argmax(self.position[s, h]))
         key_bits, self.key = to_bits(self.key, c.dtype)
         value_bits, self.value = to_bits(self.value, c.dtype)

@@ -45,12 +45,13 @@ def random_case(rng, index):
         case.selection = Selection(
             pages, rng.choice([0, 0, 1]), rng.choice(["max", "sum"]), rng.random() < 0.25
         )
+        case.shows_list = rng.random() < 0.4
     return case
 
 
 def llama_cases():
     """The shapes whose times are reported."""
-    shape = dict(heads=32, key_dim=128, value_dim=128, page=16)
+    shape = dict(heads=32, key_dim=128, value_dim=128, page=16, shows_list=False)
     selected = Selection(pages=128)
     return [
         Case("quest_mha_32k", kv_heads=32, max_pages=2048, selection=selected, **shape),

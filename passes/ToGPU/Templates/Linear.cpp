@@ -204,6 +204,7 @@ static LogicalResult emit(DeviceKernel &k) {
   WarpProduct product{k, d, x, {}, weights, rows, ofWarp, weights[0].size(1), weightsOfLoad(weights[0].span.element),
                       firstRow, d.minS(firstOutput, d.i32(outputs - ofWarp)), lane, {}};
   // Weights don't depend on the launch before: they are on their way while it ends.
+  d.allowNextLaunch();
   product.prefetch();
   d.waitForLaunchBefore();
   if (norm)
@@ -231,4 +232,4 @@ static LogicalResult emit(DeviceKernel &k) {
   return status;
 }
 
-const Template sparse::device::linearTemplate{whyNot, emit, /*waits=*/true};
+const Template sparse::device::linearTemplate{whyNot, emit, /*waitsItself=*/true};

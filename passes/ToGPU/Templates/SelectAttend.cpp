@@ -1,0 +1,288 @@
+//===-- SelectAttend.cpp - Selection, attention and its combination in one launch, a cluster for each list --------===//
+//
+// Every block of a cluster selects for itself, which costs less than telling the others; block r then attends to segment
+// r of the list, and all give their states to the blocks that own the outputs. The list, its segments and the order of all
+// additions are those of the separate kernels.
+//
+//===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToGPU/ClusterBarrier.h"
+#include "passes/ToGPU/OneLaunch.h"
+#include "passes/ToGPU/Templates/AttendMma.h"
+#include "passes/ToGPU/Templates/Templates.h"
+#include "passes/ToGPU/Templates/Threshold.h"
+
+using namespace sparse;
+using namespace sparse::device;
+
+static constexpr int64_t kWarps = 8, kThreads = kWarps * kWarp;
+/// Keys that a thread may hold, and blocks of a cluster that every device can place.
+static constexpr int64_t kMostKeys = 64, kMostBlocks = 8;
+
+namespace {
+/// The ops of the region.
+struct Step {
+  sparsity::SelectOp select;
+  sparsity::AttendPartOp attend;
+  sparsity::CombineOp combine;
+
+  static Step of(ArrayRef<Operation *> ops) {
+    Step step;
+    for (Operation *op : ops) {
+      if (auto select = dyn_cast<sparsity::SelectOp>(op))
+        step.select = select;
+      if (auto attend = dyn_cast<sparsity::AttendPartOp>(op))
+        step.attend = attend;
+      if (auto combine = dyn_cast<sparsity::CombineOp>(op))
+        step.combine = combine;
+    }
+    return step;
+  }
+};
+} // namespace
+
+static ArrayRef<int64_t> shapeOf(Value value) { return cast<RankedTensorType>(value.getType()).getShape(); }
+
+static int64_t keysOfThread(int64_t pages) { return llvm::alignTo(llvm::divideCeil(pages, kThreads), 4); }
+
+std::string sparse::device::whyNotOneLaunch(sparsity::SelectOp select, sparsity::AttendPartOp attend,
+                                            sparsity::TargetAttr target) {
+  kvcache::LayoutAttr layout = attend.getState().getType().getLayout();
+  if (!target.getClusters())
+    return "blocks of the device form no clusters";
+  if (std::string reason = whyNotMma(layout); !reason.empty())
+    return reason;
+  ArrayRef<int64_t> parts = shapeOf(attend.getTop()); // [T, Hs, S, G]
+  if (attend.getSegment() != 0 || parts[2] > kMostBlocks)
+    return "a list has more segments than a cluster has blocks";
+  if (parts[3] > kProductHeads)
+    return std::to_string(parts[3]) + " query heads are more than the rows of a product";
+  if (keysOfThread(shapeOf(select.getScores())[2]) > kMostKeys)
+    return "threads can't hold the keys of " + std::to_string(shapeOf(select.getScores())[2]) + " pages";
+  return "";
+}
+
+static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr target) {
+  SmallVector<Operation *> ops;
+  for (Operation &op : *kernel.getBlock())
+    ops.push_back(&op);
+  Step step = Step::of(ops);
+  if (!step.attend || !step.combine)
+    return "the kernel only selects";
+  return whyNotOneLaunch(step.select, step.attend, target);
+}
+
+namespace {
+/// Selection by one block.
+struct BlockSelection {
+  DeviceKernel &k;
+  Device &d;
+  LayerBuffers &layer;
+  Buffer &scores;
+  PageList &list;
+  int64_t sinks, budget, ofThread;
+  Threshold threshold;
+  Span chosen, totals; // {logical, physical} of the block's segment; of each warp
+  Value firstPage, used, current;
+  SmallVector<Value> keys, physical;
+
+  /// What needs nothing of the launch before: page tables of the thread's pages.
+  void prepare();
+  void loadKeys();
+  /// Leaves pages [first, first + length) of the list in `chosen`.
+  void select(Value first, Value length);
+
+private:
+  Value pageAt(int64_t i) { return d.add(firstPage, d.i32(i)); }
+  Value isForced(Value page);
+  /// Elements [firstPage, firstPage + ofThread) of a row of a buffer, 0 past the pages in use.
+  SmallVector<Value> loadOwn(const Buffer &buffer, ValueRange leading);
+};
+} // namespace
+
+SmallVector<Value> BlockSelection::loadOwn(const Buffer &buffer, ValueRange leading) {
+  Type type = buffer.span.element;
+  int64_t width = buffer.shape.back() % 4 == 0 ? 4 : 1;
+  SmallVector<Value> loaded;
+  for (int64_t i = 0; i < ofThread; i += width) {
+    SmallVector<Value> at(leading);
+    at.push_back(pageAt(i));
+    Value zero = d.zero(width == 1 ? type : Type(VectorType::get({width}, type)));
+    Value part = d.ifThenElse(
+        d.lt(pageAt(i), used), [&]() -> SmallVector<Value> { return {k.load(buffer, at, width)}; },
+        [&]() -> SmallVector<Value> { return {zero}; })[0];
+    for (int64_t j = 0; j < width; ++j)
+      loaded.push_back(width == 1 ? part : d.element(part, j));
+  }
+  return loaded;
+}
+
+Value BlockSelection::isForced(Value page) {
+  Value forced = d.eq(page, current);
+  return sinks > 0 ? d.bitOr(forced, d.lt(page, d.i32(sinks))) : forced;
+}
+
+void BlockSelection::prepare() {
+  threshold.prepare();
+  firstPage = d.mul(d.threadId(), d.i32(ofThread));
+  physical = loadOwn(layer["table"], {list.sequence, list.kvHead});
+}
+
+void BlockSelection::loadKeys() {
+  for (auto [i, score] : llvm::enumerate(loadOwn(scores, {list.row, list.head}))) {
+    Value page = pageAt(i);
+    Value takesPart = d.bitAnd(d.lt(page, used), d.bitXor(isForced(page), d.boolean(true)));
+    keys.push_back(d.select(takesPart, orderedKey(d, score), d.i32(0)));
+  }
+}
+
+void BlockSelection::select(Value first, Value length) {
+  Value all = d.cmp(arith::CmpIPredicate::sle, used, d.i32(budget)), none = d.i32(0);
+  Value forcedSinks = d.minS(d.i32(sinks), used);
+  Value hasCurrent = d.bitAnd(d.ge(current, forcedSinks), d.lt(current, used));
+  Value forced = d.add(forcedSinks, arith::ExtUIOp::create(d.b, d.loc, d.b.getI32Type(), hasCurrent));
+  SmallVector<Value> found = d.ifThenElse(
+      all,
+      [&]() -> SmallVector<Value> {
+        return {none, none};
+      },
+      [&]() -> SmallVector<Value> {
+        Threshold::Result result = threshold.find(keys, d.sub(list.pages, forced));
+        return {result.key, result.ties};
+      });
+  // Of the thread's pages: those above the threshold, and those at it in the upper half.
+  auto one = [&](Value condition) { return arith::ExtUIOp::create(d.b, d.loc, d.b.getI32Type(), condition); };
+  SmallVector<Value> over, tie;
+  Value counts = none;
+  for (auto [i, key] : llvm::enumerate(keys)) {
+    Value page = pageAt(i), inUse = d.lt(page, used);
+    Value above = d.bitOr(d.bitOr(all, isForced(page)), d.cmp(arith::CmpIPredicate::ugt, key, found[0]));
+    over.push_back(d.bitAnd(inUse, above));
+    tie.push_back(d.bitAnd(d.bitAnd(inUse, d.eq(key, found[0])), d.bitXor(above, d.boolean(true))));
+    counts = d.add(counts, d.bitOr(one(over[i]), d.shl(one(tie[i]), 16)));
+  }
+  Value upTo = d.warpScan(counts);
+  d.ifThen(d.eq(d.lane(), d.i32(kWarp - 1)), [&] { d.store(upTo, totals, d.warp()); });
+  d.barrier();
+  Value before = d.sub(upTo, counts);
+  for (int64_t w = 0; w + 1 < kWarps; ++w)
+    before = d.add(before, d.select(d.lt(d.i32(w), d.warp()), d.load(totals, d.i32(w)), none));
+  Value overBefore = d.bitAnd(before, d.i32(0xFFFF)), tiesBefore = d.shrU(before, 16);
+  for (size_t i = 0; i < keys.size(); ++i) {
+    Value kept = d.bitOr(over[i], d.bitAnd(tie[i], d.lt(tiesBefore, found[1])));
+    Value place = d.sub(d.add(overBefore, d.minS(tiesBefore, found[1])), first);
+    kept = d.bitAnd(kept, d.cmp(arith::CmpIPredicate::ult, place, length));
+    d.ifThen(kept, [&] {
+      auto pair = VectorType::get({2}, d.b.getI32Type());
+      Value both = vector::FromElementsOp::create(d.b, d.loc, pair, ValueRange{pageAt(i), physical[i]});
+      d.store(both, chosen, d.mul(place, d.i32(2)));
+    });
+    overBefore = d.add(overBefore, one(over[i]));
+    tiesBefore = d.add(tiesBefore, one(tie[i]));
+  }
+  d.barrier();
+}
+
+/// Gives the blocks' states to the owners of the outputs, who fold them in the order of the blocks.
+static void combine(DeviceKernel &k, AttendBlock &block, int64_t blocks, Value rank,
+                    function_ref<void(Value chunk, Value top, Value sum, Value values)> use) {
+  Device &d = k.d;
+  Type f32 = d.b.getF32Type();
+  int64_t chunks = block.heads * block.valueDim / 4, owned = llvm::divideCeil(chunks, blocks);
+  Span values = d.shared(f32, blocks * owned * 4, "received"), states = d.shared(f32, blocks * owned * 2, "received_states");
+  if (blocks > 1)
+    waitForCluster(d); // all blocks have begun
+  block.fold([&](Value head, Value channel, Value top, Value sum, Value folded) {
+    Value chunk = d.divU(d.add(d.mul(head, d.i32(block.valueDim)), channel), 4), owner = d.divU(chunk, owned);
+    Value place = d.add(d.mul(rank, d.i32(owned)), d.remU(chunk, owned));
+    auto pair = VectorType::get({2}, f32);
+    Value state = vector::FromElementsOp::create(d.b, d.loc, pair, ValueRange{loadedTop(d, storedTop(d, top)), sum});
+    d.store(folded, blocks > 1 ? ofBlock(d, values, owner) : values, d.mul(place, d.i32(4)));
+    d.store(state, blocks > 1 ? ofBlock(d, states, owner) : states, d.mul(place, d.i32(2)));
+  });
+  if (blocks > 1) {
+    arrive(d);
+    waitForCluster(d);
+  } else {
+    d.barrier();
+  }
+  Value first = d.mul(rank, d.i32(owned)), last = d.minS(d.add(first, d.i32(owned)), d.i32(chunks));
+  d.loop(d.add(first, d.threadId()), last, d.i32(kThreads), [&](Value chunk) {
+    SmallVector<Value> tops, sums, parts, there(blocks, d.boolean(true));
+    for (int64_t r = 0; r < blocks; ++r) {
+      Value place = d.add(d.sub(chunk, first), d.i32(r * owned));
+      Value state = d.load(states, d.mul(place, d.i32(2)), 2);
+      tops.push_back(d.element(state, 0));
+      sums.push_back(d.element(state, 1));
+      parts.push_back(d.load(values, d.mul(place, d.i32(4)), 4));
+    }
+    SmallVector<Value> empty{d.f32(kHidden), d.f32(0), d.zero(VectorType::get({4}, f32))};
+    SmallVector<Value> folded = foldStates(d, empty, tops, sums, parts, there);
+    use(chunk, folded[0], folded[1], folded[2]);
+  });
+}
+
+static LogicalResult emit(DeviceKernel &k) {
+  Device &d = k.d;
+  Step step = Step::of(k.ops);
+  sparsity::AttendPartOp op = step.attend;
+  LayerBuffers &layer = k.layer(op.getState());
+  kvcache::LayoutAttr layout = layer.layout;
+  ArrayRef<int64_t> shape = shapeOf(op.getTop()); // [T, Hs, S, G]
+  int64_t selecting = shape[1], blocks = shape[2], groups = shape[3], dv = layout.getValueDim();
+  int64_t budget = shapeOf(step.select.getIndices())[2], most = llvm::divideCeil(budget, blocks);
+  k.grid = {blocks, selecting, shape[0]};
+  k.block = {kThreads, 1, 1};
+  k.cluster = blocks;
+
+  Type i32 = d.b.getI32Type();
+  Value rank = d.blockId(0), head = d.blockId(1), row = d.blockId(2);
+  if (blocks > 1)
+    arriveOnly(d);
+  // The launch before scores; all else was written by launches that it has waited for.
+  PageList list(k, op.getState(), op.getPositions(), op.getSequences(), selecting, row, head);
+  Value used = pagesInUse(k, layer, list.sequence, list.kvHead);
+  Value current = layout.getSlotted() ? d.divU(k.load(layer["tail"], {list.sequence, list.kvHead}), layout.getPage())
+                                      : d.sub(used, d.i32(1));
+  list.pages = d.minS(used, d.i32(budget));
+  int64_t sinks = cast<sparsity::SelectionPolicyInterface>(step.select.getPolicy()).getSinkPages();
+  BlockSelection selection{k, d, layer, k.buffer(step.select.getScores()), list, sinks, budget,
+                           keysOfThread(layout.getMaxPages()), Threshold(d, kThreads), d.shared(i32, 2 * most, "chosen"),
+                           d.shared(i32, kWarps, "totals"), {}, used, current, {}, {}};
+  selection.prepare();
+  QueryFragments queries =
+      QueryFragments::load(k, k.buffer(op.getQuery()), row, d.mul(head, d.i32(groups)), d.i32(groups),
+                           layout.getKeyDim(), layout.getType());
+  d.waitForLaunchBefore();
+  d.allowNextLaunch();
+
+  Value length = list.segmentLength(0, blocks), first = d.mul(rank, length);
+  selection.loadKeys();
+  d.barrier(); // memory is prepared
+  selection.select(first, length);
+
+  MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(), op.getSoftcap().convertToDouble(),
+                    queries);
+  int64_t tiles = MmaAttention::tilesOfPage(layout);
+  Value pages = d.minS(d.sub(list.pages, first), length);
+  MmaState state = MmaState::unpack(d.loop(
+      d.warp(), d.mul(pages, d.i32(tiles)), d.i32(kWarps), MmaState::empty(d, dv).pack(), [&](Value at, ValueRange carried) {
+        MmaState next = MmaState::unpack(carried);
+        Value pair = d.load(selection.chosen, d.mul(d.divU(at, tiles), d.i32(2)), 2);
+        warp.fold(d.element(pair, 0), d.element(pair, 1), d.remU(at, tiles), next);
+        return next.pack();
+      }));
+  AttendBlock block{k, groups, dv, kWarps};
+  warp.leave(state, block);
+  d.barrier();
+  combine(k, block, blocks, rank, [&](Value chunk, Value top, Value sum, Value values) {
+    Value column = d.mul(chunk, d.i32(4));
+    k.store(d.divF(values, d.splat(sum, 4)), k.results[0], {row, d.add(d.mul(head, d.i32(groups * dv)), column)});
+    d.ifThen(d.eq(d.remU(column, dv), d.i32(0)), [&] {
+      Value lse = d.addF(d.mulF(top, d.f32(kNaturalOfBinary)), math::LogOp::create(d.b, d.loc, sum));
+      k.store(lse, k.results[1], {row, d.add(d.mul(head, d.i32(groups)), d.divU(column, dv))});
+    });
+  });
+  return success();
+}
+
+const Template sparse::device::selectAttendTemplate{whyNot, emit, /*waitsItself=*/true};

@@ -122,6 +122,12 @@ Value Device::loadOnce(Span span, Value index) {
   Value vector = vector::FromElementsOp::create(b, loc, VectorType::get({4}, i32), parts);
   return bitcast(vector, VectorType::get({16 / bytesOf(span.element, 1)}, span.element));
 }
+Value Device::loadAgain(Span span, Value index, int64_t width) {
+  auto load = LLVM::LoadOp::create(b, loc, widthOf(span.element, width), pointer(span, index),
+                                   std::min<int64_t>(bytesOf(span.element, width), 16));
+  load.setVolatile_(true);
+  return load;
+}
 void Device::store(Value value, Span span, Value index) {
   auto vector = dyn_cast<VectorType>(value.getType());
   LLVM::StoreOp::create(b, loc, value, pointer(span, index),

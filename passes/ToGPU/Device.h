@@ -89,6 +89,7 @@ public:
   Value loadConstant(Span span, Value index, int64_t width = 1); // through the read-only path: nobody writes it in this launch
   /// `loadConstant` of 16 bytes that this launch reads once: they take no place in the L1 cache.
   Value loadOnce(Span span, Value index);
+  Value loadAgain(Span span, Value index, int64_t width = 1); // every time, where it stands: no register keeps it
   void store(Value value, Span span, Value index);
   /// Shared memory of the block, zero cost; one allocation per call.
   Span shared(Type element, int64_t count, StringRef name = "tile");

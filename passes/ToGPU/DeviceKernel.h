@@ -46,6 +46,7 @@ public:
   SmallVector<int64_t> grid{1, 1, 1}, block{32, 1, 1};
   int64_t cluster = 1;
   int64_t dynamicShared = 0;
+  int64_t blocksOfProcessor = 0; // that must fit on a multiprocessor by their registers; 0: any
 
   Buffer &buffer(Value tensor) {
     assert(buffers.contains(tensor) && "no buffer for this value");

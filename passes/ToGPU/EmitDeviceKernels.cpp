@@ -117,6 +117,8 @@ LogicalResult EmitDeviceKernels::emit(func::FuncOp func, sparsity::LoweringConfi
   gpu::ReturnOp::create(b, loc);
   SmallVector<int32_t> block(kernel.block.begin(), kernel.block.end());
   kernelFunc.setKnownBlockSizeAttr(b.getDenseI32ArrayAttr(block));
+  if (kernel.blocksOfProcessor > 0)
+    kernelFunc->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), b.getI32IntegerAttr(kernel.blocksOfProcessor));
   geometry[func.getName()] =
       plan::GeometryAttr::get(&getContext(), b.getDenseI64ArrayAttr(kernel.grid), b.getDenseI64ArrayAttr(kernel.block),
                               kernel.cluster, kernel.dynamicShared, /*dependent=*/true);

@@ -99,14 +99,17 @@ class Cache:
 
 
 def scores(case, cache, query, row, sequence, h):
-    """Quest's bound for every page in use of selecting head h, float64."""
+    """Quest's bound for every page in use of selecting head h, float64, and the size of what it adds up."""
     kv = h * case.kv_heads // case.selecting
     n = cache.pages_used(sequence, kv)
     q = query[row].reshape(case.heads, case.key_dim)[h * case.groups : (h + 1) * case.groups].astype(np.float64)
     upper = cache.fields["page_max"][1][sequence, kv, :n].astype(np.float64)
     lower = cache.fields["page_min"][1][sequence, kv, :n].astype(np.float64)
     per_head = np.maximum(q[:, None] * upper, q[:, None] * lower).sum(-1)
-    return per_head.sum(0) if case.selection.group == "sum" else per_head.max(0)
+    sizes = np.maximum(np.abs(q[:, None] * upper), np.abs(q[:, None] * lower)).sum(-1)
+    if case.selection.group == "sum":
+        return per_head.sum(0), sizes.sum(0)
+    return per_head.max(0), sizes.max(0)
 
 
 def select(case, cache, own_scores, sequence, h):

@@ -89,12 +89,11 @@ def check(case, cache, query, sequences, got, tolerance, share):
         for h in range(case.selecting):
             pages = None
             if case.selection:
-                want = reference.scores(case, cache, query, row, sequence, h)
+                want, size = reference.scores(case, cache, query, row, sequence, h)
                 own = got["scores"][row, h]
                 finite = np.isfinite(want)
-                scale = max(1.0, np.abs(want[finite]).max(initial=0))
-                error = np.abs(own[: len(want)] - want)[finite].max(initial=0) / scale
-                require(error < 5e-6, f"row {row} head {h}: scores are off by {error:.2e}")
+                error = (np.abs(own[: len(want)] - want) / size)[finite].max(initial=0)
+                require(error < 4e-6, f"row {row} head {h}: scores are off by {error:.2e}")
                 same = np.array_equal(own[: len(want)][~finite], want[~finite].astype(np.float32), equal_nan=True)
                 require(same, f"row {row} head {h}: scores of pages without keys differ")
                 require(np.all(np.isneginf(own[len(want) :])), f"row {row} head {h}: unused pages have a score")

@@ -22,6 +22,12 @@ std::string sparse::device::whyNotMma(kvcache::LayoutAttr layout) {
   return "";
 }
 
+int64_t sparse::device::attendWarps(int64_t lists, int64_t segments, sparsity::TargetAttr target) {
+  // Multiprocessors come in groups that a cluster must not leave; with more than two blocks some stay unused.
+  bool isTight = segments > 2 && lists * segments * 10 > target.getMultiprocessors() * 9;
+  return target.getClusters() && isTight ? 4 : 8;
+}
+
 //===-- Queries ---------------------------------------------------------------------------------------------------===//
 
 QueryFragments QueryFragments::load(DeviceKernel &k, const Buffer &query, Value row, Value firstHead, Value heads,
@@ -51,6 +57,29 @@ QueryFragments QueryFragments::load(DeviceKernel &k, const Buffer &query, Value 
   return fragments;
 }
 
+SharedQueries::SharedQueries(Device &d, const QueryFragments &fragments) : d(d) {
+  int64_t loads = fragments.high.size() / 4;
+  words = d.shared(d.b.getI32Type(), 2 * loads * kWarp * 4, "queries");
+  auto four = VectorType::get({4}, d.b.getI32Type());
+  d.ifThen(d.lt(d.threadId(), d.i32(kWarp)), [&] {
+    for (int64_t j = 0; j < loads; ++j)
+      for (auto [part, list] : llvm::enumerate(ArrayRef{&fragments.high, &fragments.low}))
+        d.store(vector::FromElementsOp::create(d.b, d.loc, four, ArrayRef(*list).slice(4 * j, 4)), words,
+                d.mul(d.add(d.threadId(), d.i32((2 * j + part) * kWarp)), d.i32(4)));
+  });
+}
+
+std::pair<SmallVector<Value>, SmallVector<Value>> SharedQueries::read(int64_t j) const {
+  std::pair<SmallVector<Value>, SmallVector<Value>> parts;
+  for (auto [part, list] : llvm::enumerate(ArrayRef{&parts.first, &parts.second})) {
+    Value at = d.mul(d.add(d.lane(), d.i32((2 * j + part) * kWarp)), d.i32(4));
+    Value four = d.loadAgain(words, at, 4);
+    for (int64_t i = 0; i < 4; ++i)
+      list->push_back(d.element(four, i));
+  }
+  return parts;
+}
+
 //===-- One warp --------------------------------------------------------------------------------------------------===//
 
 MmaState MmaState::empty(Device &d, int64_t valueDim) {
@@ -67,9 +96,14 @@ SmallVector<Value> MmaState::pack() const {
 }
 
 MmaAttention::MmaAttention(DeviceKernel &k, PageList &list, int64_t window, double scale, double softcap,
-                           QueryFragments queries)
-    : k(k), d(k.d), list(list), window(window), scale(scale), softcap(softcap), queries(std::move(queries)),
-      stream(k.d), layout(list.layer.layout), group(d.divU(d.lane(), 4)), quad(d.remU(d.lane(), 4)) {}
+                           SharedQueries queries)
+    : k(k), d(k.d), list(list), window(window), scale(scale), softcap(softcap), queries(queries), stream(k.d),
+      layout(list.layer.layout), keyLoads(llvm::divideCeil(layout.getKeyDim(), kKeyChannels)),
+      valueGroups(llvm::divideCeil(layout.getValueDim(), kValueChannels)), group(d.divU(d.lane(), 4)),
+      quad(d.remU(d.lane(), 4)) {
+  for (int64_t i = 0; i < 4; ++i)
+    slots.push_back(d.add(d.mul(quad, d.i32(2)), d.i32(i % 2 + 8 * (i / 2))));
+}
 
 /// Which of `limit` loads of a row; past the end the first, whose products nobody reads.
 static Value loadIndex(Device &d, Value base, int64_t step, int64_t covered, int64_t limit) {
@@ -89,57 +123,75 @@ static Value joinHalves(Device &d, Value low, Value high, int64_t half) {
       .getResult(0);
 }
 
-void MmaAttention::fold(Value logical, Value physical, Value tile, MmaState &state) {
-  int64_t dk = layout.getKeyDim(), dv = layout.getValueDim();
-  int64_t keyLoads = llvm::divideCeil(dk, kKeyChannels), valueGroups = llvm::divideCeil(dv, kValueChannels);
-  Type element = layout.getType();
-  Value firstSlot = d.mul(tile, d.i32(kTileSlots));
-  Buffer &key = list.layer["key"], &value = list.layer["value"];
-
-  // All loads of the tile are under way before the first is used.
-  SmallVector<SmallVector<Value>> keys, values;
-  Span keyBase = d.at(key.span, k.offsetOf(key, {physical, d.i32(0), firstSlot}));
-  Span valueBase = d.at(value.span, k.offsetOf(value, {physical, firstSlot, d.i32(0)}));
-  for (int64_t half = 0; half < 2; ++half)
-    for (int64_t j = 0; j < keyLoads; ++j) {
-      Value chunk = loadIndex(d, quad, 4 * j, 4, dk / kLoadChannels);
-      Value slot = d.add(group, d.i32(8 * half));
-      keys.push_back(
-          stream(d.pointer(keyBase, d.add(d.mul(slot, d.i32(dk)), d.mul(chunk, d.i32(kLoadChannels))))));
-    }
-  SmallVector<Value> slots;
-  for (int64_t i = 0; i < 4; ++i)
-    slots.push_back(d.add(d.mul(quad, d.i32(2)), d.i32(i % 2 + 8 * (i / 2))));
-  for (int64_t c = 0; c < valueGroups; ++c)
-    for (Value slot : slots) {
-      Value chunk = loadIndex(d, group, 8 * c, 8, dv / kLoadChannels);
-      values.push_back(
-          stream(d.pointer(valueBase, d.add(d.mul(slot, d.i32(dv)), d.mul(chunk, d.i32(kLoadChannels))))));
-    }
-
-  // Two chains of products for each half of the tile.
-  SmallVector<Value> scores;
+/// Registers [half][load][4].
+SmallVector<Value> MmaAttention::loadKeys(TilePlace place) {
+  int64_t dk = layout.getKeyDim();
+  Buffer &key = list.layer["key"];
+  Span keyBase = d.at(key.span, k.offsetOf(key, {place.physical, d.i32(0), d.mul(place.tile, d.i32(kTileSlots))}));
+  SmallVector<Value> loaded;
+  // One address for a row; the rest are constants of the loads.
   for (int64_t half = 0; half < 2; ++half) {
-    SmallVector<Value> chains[2];
-    chains[0] = chains[1] = SmallVector<Value>(4, d.f32(0));
-    for (int64_t j = 0; j < keyLoads; ++j)
-      for (int64_t step = 0; step < 2; ++step) {
-        int64_t at = 4 * j + 2 * step;
-        ArrayRef<Value> loaded = keys[half * keyLoads + j];
-        chains[step] = multiply(d, {queries.high[at], queries.low[at], queries.high[at + 1], queries.low[at + 1]},
-                                {loaded[2 * step], loaded[2 * step + 1]}, chains[step], element);
-      }
-    for (int64_t i = 0; i < 2; ++i)
-      scores.push_back(d.addF(d.addF(chains[0][i], chains[1][i]), d.addF(chains[0][i + 2], chains[1][i + 2])));
+    Span row = d.at(keyBase, d.mul(d.add(group, d.i32(8 * half)), d.i32(dk)));
+    Span own = d.at(row, d.mul(quad, d.i32(kLoadChannels)));
+    for (int64_t j = 0; j < keyLoads; ++j) {
+      bool isWhole = 4 * (j + 1) <= dk / kLoadChannels;
+      Value chunk = isWhole ? Value() : loadIndex(d, quad, 4 * j, 4, dk / kLoadChannels);
+      llvm::append_range(loaded, stream(isWhole ? d.pointer(own, d.i32(j * kKeyChannels))
+                                                : d.pointer(row, d.mul(chunk, d.i32(kLoadChannels)))));
+    }
   }
-  SmallVector<Value> visible;
-  Value top = state.top, hides = d.boolean(false);
+  return loaded;
+}
+
+/// Registers [group of 64 channels][slot][4].
+SmallVector<Value> MmaAttention::loadValues(TilePlace place) {
+  int64_t dv = layout.getValueDim();
+  Buffer &value = list.layer["value"];
+  Span valueBase = d.at(value.span, k.offsetOf(value, {place.physical, d.mul(place.tile, d.i32(kTileSlots)), d.i32(0)}));
+  SmallVector<Value> loaded;
+  for (int64_t c = 0; c < valueGroups; ++c) {
+    Value chunk = loadIndex(d, group, 8 * c, 8, dv / kLoadChannels);
+    Span own = d.at(valueBase, d.add(d.mul(slots[0], d.i32(dv)), d.mul(chunk, d.i32(kLoadChannels))));
+    for (int64_t slot : {0, 1, 8, 9})
+      llvm::append_range(loaded, stream(d.pointer(own, d.i32(slot * dv))));
+  }
+  return loaded;
+}
+
+/// Of this lane's head with its four slots, without scale; two chains of products for each half of the tile.
+SmallVector<Value> MmaAttention::scores(ValueRange keys) {
+  Type element = layout.getType();
+  SmallVector<Value> chains[2][2]; // [half][step]
+  for (auto &half : chains)
+    for (auto &chain : half)
+      chain = SmallVector<Value>(4, d.f32(0));
+  for (int64_t j = 0; j < keyLoads; ++j) {
+    auto [high, low] = queries.read(j);
+    for (int64_t half = 0; half < 2; ++half)
+      for (int64_t step = 0; step < 2; ++step) {
+        ValueRange loaded = keys.slice((half * keyLoads + j) * 4 + 2 * step, 2);
+        chains[half][step] = multiply(d, {high[2 * step], low[2 * step], high[2 * step + 1], low[2 * step + 1]}, loaded,
+                                      chains[half][step], element);
+      }
+  }
+  SmallVector<Value> sums;
+  for (auto &half : chains)
+    for (int64_t i = 0; i < 2; ++i)
+      sums.push_back(d.addF(d.addF(half[0][i], half[1][i]), d.addF(half[0][i + 2], half[1][i + 2])));
+  return sums;
+}
+
+SmallVector<Value> MmaAttention::weigh(TilePlace place, ValueRange keys, MmaState &state,
+                                       SmallVectorImpl<Value> &visible) {
+  Type element = layout.getType();
+  Value firstSlot = d.mul(place.tile, d.i32(kTileSlots));
+  SmallVector<Value> scores = this->scores(keys);
+  Value top = state.top;
   for (int64_t i = 0; i < 4; ++i) {
-    visible.push_back(list.isVisible(list.keyPosition(logical, d.add(firstSlot, slots[i])), window));
+    visible.push_back(list.isVisible(list.keyPosition(place.logical, d.add(firstSlot, slots[i])), window));
     Value score = capScore(d, d.mulF(scores[i], d.f32(scoreFactor(scale, softcap))), softcap);
     scores[i] = d.select(visible[i], score, d.f32(kHidden));
     top = d.maxF(top, scores[i]);
-    hides = d.bitOr(hides, d.bitXor(visible[i], d.boolean(true)));
   }
   top = d.maxF(top, d.shuffleXor(top, 1));
   top = d.maxF(top, d.shuffleXor(top, 2));
@@ -173,10 +225,15 @@ void MmaAttention::fold(Value logical, Value physical, Value tile, MmaState &sta
     Value low = pack(d, d.subF(weights[i], d.element(rounded, 0)), d.subF(weights[i + 1], d.element(rounded, 1)), element);
     left.append({high, low});
   }
+  return left;
+}
+
+void MmaAttention::addValues(ValueRange weights, ValueRange values, ArrayRef<Value> visible, MmaState &state) {
+  Value hides = d.boolean(false);
+  for (Value seen : visible)
+    hides = d.bitOr(hides, d.bitXor(seen, d.boolean(true)));
   // A slot that was never written may hold NaN, which no weight of zero hides.
-  SmallVector<Value> flat;
-  for (ArrayRef<Value> loaded : values)
-    llvm::append_range(flat, loaded);
+  SmallVector<Value> flat(values);
   flat = d.ifThenElse(
       vote(d, hides),
       [&] {
@@ -191,9 +248,47 @@ void MmaAttention::fold(Value logical, Value physical, Value tile, MmaState &sta
       auto word = [&](int64_t slot) { return flat[(c * 4 + slot) * 4 + i / 2]; };
       Value right[] = {joinHalves(d, word(0), word(1), i % 2), joinHalves(d, word(2), word(3), i % 2)};
       Value *sums = &state.products[(c * 8 + i) * 4];
-      SmallVector<Value> next = multiply(d, left, right, ArrayRef<Value>(sums, 4), element);
+      SmallVector<Value> next = multiply(d, weights, right, ArrayRef<Value>(sums, 4), layout.getType());
       llvm::copy(next, sums);
     }
+}
+
+MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState state,
+                                 function_ref<TilePlace(Value at)> find) {
+  auto placeOf = [&](Value at) -> SmallVector<Value> {
+    TilePlace place = find(at);
+    return {place.logical, place.physical, place.tile};
+  };
+  using Load = SmallVector<Value> (MmaAttention::*)(TilePlace);
+  auto loadIf = [&](Value condition, Load load, ValueRange place, ValueRange otherwise) {
+    return d.ifThenElse(
+        condition, [&] { return (this->*load)({place[0], place[1], place[2]}); },
+        [&] { return SmallVector<Value>(otherwise); });
+  };
+  int64_t keyRegisters = 8 * keyLoads, valueRegisters = 16 * valueGroups;
+  Value any = d.lt(first, last), zero = d.i32(0);
+  SmallVector<Value> place = d.ifThenElse(
+      any, [&] { return placeOf(first); }, [&] { return SmallVector<Value>(3, zero); });
+  SmallVector<Value> carried(place);
+  llvm::append_range(carried, loadIf(any, &MmaAttention::loadKeys, place, SmallVector<Value>(keyRegisters, zero)));
+  llvm::append_range(carried, loadIf(any, &MmaAttention::loadValues, place, SmallVector<Value>(valueRegisters, zero)));
+  llvm::append_range(carried, state.pack());
+  carried = d.loop(first, last, step, carried, [&](Value at, ValueRange inner) {
+    ValueRange here = inner.take_front(3), keys = inner.slice(3, keyRegisters);
+    ValueRange values = inner.slice(3 + keyRegisters, valueRegisters);
+    MmaState folded = MmaState::unpack(inner.drop_front(3 + keyRegisters + valueRegisters));
+    Value next = d.add(at, step), hasNext = d.lt(next, last);
+    SmallVector<Value> carriedOn = d.ifThenElse(
+        hasNext, [&] { return placeOf(next); }, [&] { return SmallVector<Value>(here); });
+    SmallVector<Value> visible, nextPlace(carriedOn);
+    SmallVector<Value> weights = weigh({here[0], here[1], here[2]}, keys, folded, visible);
+    llvm::append_range(carriedOn, loadIf(hasNext, &MmaAttention::loadKeys, nextPlace, keys));
+    addValues(weights, values, visible, folded);
+    llvm::append_range(carriedOn, loadIf(hasNext, &MmaAttention::loadValues, nextPlace, values));
+    llvm::append_range(carriedOn, folded.pack());
+    return carriedOn;
+  });
+  return MmaState::unpack(ArrayRef(carried).drop_front(3 + keyRegisters + valueRegisters));
 }
 
 void MmaAttention::leave(const MmaState &state, AttendBlock &block) {
@@ -234,7 +329,7 @@ static LogicalResult emit(DeviceKernel &k) {
   Buffer &top = k.results[1]; // [T, Hs, S, G]
   int64_t selecting = top.size(1), segments = top.size(2), groups = top.size(3), dv = layout.getValueDim();
   int64_t heads = std::min<int64_t>(groups, kProductHeads), tilesOfHeads = llvm::divideCeil(groups, heads);
-  AttendBlock block{k, heads, dv, AttendBlock::warpsFor(heads, dv)};
+  AttendBlock block{k, heads, dv, attendWarps(selecting * top.size(0), segments, k.target)};
   k.grid = {segments * tilesOfHeads, selecting, top.size(0)};
   k.block = {block.warps * kWarp, 1, 1};
 
@@ -247,11 +342,12 @@ static LogicalResult emit(DeviceKernel &k) {
   d.ifThen(d.lt(first, list.pages), [&] {
     Value pages = d.sub(d.minS(list.pages, d.add(first, length)), first);
     Value here = d.minS(d.sub(d.i32(groups), firstHead), d.i32(heads));
+    QueryFragments queries =
+        QueryFragments::load(k, k.buffer(op.getQuery()), row, d.add(d.mul(head, d.i32(groups)), firstHead), here,
+                             layout.getKeyDim(), layout.getType());
     MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(),
-                      op.getSoftcap().convertToDouble(),
-                      QueryFragments::load(k, k.buffer(op.getQuery()), row,
-                                           d.add(d.mul(head, d.i32(groups)), firstHead), here, layout.getKeyDim(),
-                                           layout.getType()));
+                      op.getSoftcap().convertToDouble(), SharedQueries(d, queries));
+    d.barrier(); // the queries are there
     int64_t tiles = MmaAttention::tilesOfPage(layout);
     Value all = d.mul(pages, d.i32(tiles)), warps = d.i32(block.warps);
     // A lane finds the page of one of the warp's next 32 tiles.
@@ -261,12 +357,13 @@ static LogicalResult emit(DeviceKernel &k) {
       Value own = d.minS(d.add(base, d.mul(d.lane(), warps)), d.sub(all, d.i32(1)));
       Value ownLogical = list.logical(d.add(first, d.divU(own, tiles))), ownPhysical = list.physical(ownLogical);
       Value last = d.minS(all, d.add(base, stride));
-      return d.loop(base, last, warps, carried, [&](Value at, ValueRange inner) {
-        MmaState next = MmaState::unpack(inner);
-        Value lane = d.divU(d.sub(at, base), warps);
-        warp.fold(d.shuffle(ownLogical, lane), d.shuffle(ownPhysical, lane), d.remU(at, tiles), next);
-        return next.pack();
-      });
+      return warp
+          .foldTiles(base, last, warps, MmaState::unpack(carried),
+                     [&](Value at) -> TilePlace {
+                       Value lane = d.divU(d.sub(at, base), warps);
+                       return {d.shuffle(ownLogical, lane), d.shuffle(ownPhysical, lane), d.remU(at, tiles)};
+                     })
+          .pack();
     }));
     warp.leave(state, block);
     d.barrier();

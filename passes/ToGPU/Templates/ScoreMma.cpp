@@ -51,9 +51,13 @@ struct TileScores {
   sparsity::SelectionPolicyInterface policy;
   int64_t groups, loads;
   StreamLoad stream;
-  Value sequence, kvHead, used, group, quad;
-  SmallVector<QueryFragments> queries; // of each field
+  Value sequence, kvHead, group, quad;
+  Span queries;   // right operands in shared memory: [field][load][part][lane][4]
+  int64_t parts; // 2 where what rounding left over has products of its own
 
+
+  /// Leaves the queries in shared memory, each load of each field by one warp; a barrier must follow.
+  void shareQueries(const Buffer &query, Value row, Value head);
   /// All registers of a tile's fields: [field][load][row half][4].
   SmallVector<Value> load(Value tile);
   /// Scores of pages g and g + 8 of the tile, in lanes of all t.
@@ -64,19 +68,24 @@ struct TileScores {
 
 SmallVector<Value> TileScores::load(Value tile) {
   int64_t dim = layer.layout.getKeyDim();
+  Value firstChunk = dim >= 4 * kLoadChannels ? quad : d.minS(quad, d.i32(dim / kLoadChannels - 1));
   SmallVector<Value> loaded;
   for (StringRef name : policy.getScoreFields()) {
     Buffer &field = layer[name];
+    Span rows[2];
+    for (int64_t half = 0; half < 2; ++half) {
+      // Pages past the end may hold anything; their scores are not used.
+      Value page = d.add(d.mul(tile, d.i32(kTilePages)), d.add(group, d.i32(8 * half)));
+      page = d.minS(page, d.i32(layer.layout.getMaxPages() - 1));
+      rows[half] = d.at(field.span, k.offsetOf(field, {sequence, kvHead, page, d.mul(firstChunk, d.i32(kLoadChannels))}));
+    }
     for (int64_t j = 0; j < loads; ++j)
-      for (int64_t half = 0; half < 2; ++half) {
-        Value page = d.add(d.mul(tile, d.i32(kTilePages)), d.add(group, d.i32(8 * half)));
-        Value chunk = d.add(quad, d.i32(4 * j));
+      for (Span row : rows) {
+        // One address for a row; the rest are constants of the loads, but past the end of a row.
+        Value offset = d.i32(4 * j * kLoadChannels);
         if (4 * (j + 1) * kLoadChannels > dim)
-          chunk = d.select(d.lt(chunk, d.i32(dim / kLoadChannels)), chunk, d.i32(0));
-        // Pages past the end may hold anything; their scores are not used.
-        Value at = k.offsetOf(field, {sequence, kvHead, d.minS(page, d.i32(layer.layout.getMaxPages() - 1)),
-                                      d.mul(chunk, d.i32(kLoadChannels))});
-        llvm::append_range(loaded, stream(d.pointer(field.span, at)));
+          offset = d.select(d.lt(d.add(quad, d.i32(4 * j)), d.i32(dim / kLoadChannels)), offset, d.i32(0));
+        llvm::append_range(loaded, stream(d.pointer(row, offset)));
       }
   }
   return loaded;
@@ -89,18 +98,18 @@ Value TileScores::reduce(Value a, Value c) {
 SmallVector<Value> TileScores::scores(ValueRange loaded) {
   Type element = layer.layout.getType();
   SmallVector<SmallVector<Value>> chains;
-  for (size_t f = 0; f < queries.size(); ++f)
-    for (bool isLow : {false, true}) {
-      if (isLow && groups <= kFewHeads)
-        continue;
+  int64_t fields = policy.getScoreFields().size();
+  for (int64_t f = 0; f < fields; ++f)
+    for (int64_t part = 0; part < parts; ++part) {
       SmallVector<Value> sums(4, d.f32(0));
-      ArrayRef<Value> query = isLow ? queries[f].low : queries[f].high;
-      for (int64_t j = 0; j < loads; ++j)
+      for (int64_t j = 0; j < loads; ++j) {
+        Value query = d.load(queries, d.mul(d.add(d.lane(), d.i32(((f * loads + j) * parts + part) * kWarp)), d.i32(4)), 4);
         for (int64_t step = 0; step < 2; ++step) {
           auto word = [&](int64_t half, int64_t i) { return loaded[((f * loads + j) * 2 + half) * 4 + 2 * step + i]; };
           sums = multiply(d, {word(0, 0), word(1, 0), word(0, 1), word(1, 1)},
-                          {query[4 * j + 2 * step], query[4 * j + 2 * step + 1]}, sums, element);
+                          {d.element(query, 2 * step), d.element(query, 2 * step + 1)}, sums, element);
         }
+      }
       chains.push_back(sums);
     }
   SmallVector<Value> sums = chains[0];
@@ -131,27 +140,35 @@ SmallVector<Value> TileScores::scores(ValueRange loaded) {
   return scores;
 }
 
-/// The queries as right operands: for up to four heads the remainders stand in columns 4-7.
-static QueryFragments columnsOf(DeviceKernel &k, sparsity::ScoreOp op, Value row, Value head, int64_t groups,
-                                sparsity::QueryPart part) {
-  Device &d = k.d;
-  kvcache::LayoutAttr layout = op.getState().getType().getLayout();
-  auto shape = [&](Value vector) -> Value {
+void TileScores::shareQueries(const Buffer &query, Value row, Value head) {
+  int64_t dim = layer.layout.getKeyDim(), fields = policy.getScoreFields().size();
+  Type element = layer.layout.getType();
+  d.loop(d.warp(), d.i32(fields * loads), d.i32(kWarpsOfBlock), [&](Value task) {
+    Value field = d.divU(task, loads), chunk = d.add(quad, d.mul(d.remU(task, loads), d.i32(4)));
+    Value inside = d.bitAnd(d.lt(group, d.i32(groups)), d.lt(chunk, d.i32(dim / kLoadChannels)));
+    Value column = d.add(d.mul(d.add(d.mul(head, d.i32(groups)), group), d.i32(dim)), d.mul(chunk, d.i32(kLoadChannels)));
+    Value vector = loadRow(k, query, {row, d.select(inside, column, d.i32(0))}, kLoadChannels);
     Value zero = d.zero(vector.getType());
-    if (part == sparsity::QueryPart::Whole)
-      return vector;
-    return part == sparsity::QueryPart::Positive ? d.maxF(vector, zero) : d.minF(vector, zero);
-  };
-  QueryFragments fragments = QueryFragments::load(k, k.buffer(op.getQuery()), row, d.mul(head, d.i32(groups)),
-                                                  d.i32(groups), layout.getKeyDim(), layout.getType(), shape);
-  if (groups > kFewHeads)
-    return fragments;
-  Value isLow = d.ge(d.lane(), d.i32(kWarp / 2));
-  for (auto [high, low] : llvm::zip(fragments.high, fragments.low)) {
-    Value moved = d.shuffleXor(low, kWarp / 2);
-    high = d.select(isLow, moved, high);
-  }
-  return fragments;
+    vector = d.select(inside, vector, zero);
+    Value shaped = vector;
+    for (auto [index, part] : llvm::enumerate(policy.getScoreParts())) {
+      if (part == sparsity::QueryPart::Whole)
+        continue;
+      Value half = part == sparsity::QueryPart::Positive ? d.maxF(vector, zero) : d.minF(vector, zero);
+      shaped = d.select(d.eq(field, d.i32(index)), half, shaped);
+    }
+    Value high = d.fromF32(shaped, element), low = d.fromF32(d.subF(shaped, d.toF32(high)), element);
+    auto four = VectorType::get({4}, d.b.getI32Type());
+    SmallVector<Value> operands{d.bitcast(high, four), d.bitcast(low, four)};
+    if (parts == 1) {
+      // The remainders stand in columns 4-7.
+      Value moved = shuffleEach(d, operands[1], kWarp / 2);
+      operands[0] = d.select(d.ge(d.lane(), d.i32(kWarp / 2)), moved, operands[0]);
+    }
+    for (int64_t part = 0; part < parts; ++part)
+      d.store(operands[part], queries,
+              d.mul(d.add(d.lane(), d.mul(d.add(d.mul(task, d.i32(parts)), d.i32(part)), d.i32(kWarp))), d.i32(4)));
+  });
 }
 
 static LogicalResult emit(DeviceKernel &k) {
@@ -168,32 +185,41 @@ static LogicalResult emit(DeviceKernel &k) {
   int64_t ofWarp = isMany ? 2 : 1;
   k.grid = {static_cast<int64_t>(llvm::divideCeil(tiles, kWarpsOfBlock * ofWarp)), selecting, scores.size(0)};
   k.block = {kWarpsOfBlock * kWarp, 1, 1};
+  k.blocksOfProcessor = 2;
 
   Value head = d.blockId(1), row = d.blockId(2), kvHead = d.divU(head, selecting / layout.getKvHeads());
-  Value sequence = k.load(k.buffer(op.getSequences()), {row}), used = pagesInUse(k, layer, sequence, kvHead);
+  // Which pages to load is known before the launch before has added its token, which takes one more at most; so the
+  // loads of fields wait for nothing but that launch.
+  Value sequence = k.load(k.buffer(op.getSequences()), {row});
+  Value likely = d.add(pagesInUse(k, layer, sequence, kvHead), d.i32(1));
+  d.waitForLaunchBefore();
+  d.allowNextLaunch();
   Value firstTile = d.mul(d.add(d.mul(d.blockId(0), d.i32(kWarpsOfBlock)), d.warp()), d.i32(ofWarp));
-  Value usedTiles = d.divU(d.add(used, d.i32(kTilePages - 1)), kTilePages);
+  Value usedTiles = d.divU(d.add(likely, d.i32(kTilePages - 1)), kTilePages);
   Value lowest = d.f32(-std::numeric_limits<double>::infinity());
   Value last = d.minS(d.add(firstTile, d.i32(ofWarp)), usedTiles);
-  TileScores tile{k,      d,      layer, policy,         groups, static_cast<int64_t>(llvm::divideCeil(layout.getKeyDim(), 32)),
-                  StreamLoad(d), sequence, kvHead, used, d.divU(d.lane(), 4), d.remU(d.lane(), 4), {}};
-  d.ifThen(d.lt(firstTile, last), [&] {
-    SmallVector<Value> loaded = tile.load(firstTile);
-    for (sparsity::QueryPart part : policy.getScoreParts())
-      tile.queries.push_back(columnsOf(k, op, row, head, groups, part));
-    d.loop(firstTile, last, d.i32(1), loaded, [&](Value at, ValueRange current) {
-      SmallVector<Value> own = tile.scores(current);
-      for (int64_t half = 0; half < 2; ++half) {
-        Value page = d.add(d.mul(at, d.i32(kTilePages)), d.add(tile.group, d.i32(8 * half)));
-        d.ifThen(d.bitAnd(d.eq(tile.quad, d.i32(0)), d.lt(page, d.i32(pages))), [&] {
-          k.store(d.select(d.lt(page, used), own[half], lowest), scores, {row, head, page});
-        });
-      }
-      Value next = d.add(at, d.i32(1));
-      return d.ifThenElse(
-          d.lt(next, last), [&] { return tile.load(next); },
-          [&] { return SmallVector<Value>(current.begin(), current.end()); });
-    });
+  int64_t loads = llvm::divideCeil(layout.getKeyDim(), 4 * kLoadChannels), parts = groups <= kFewHeads ? 1 : 2;
+  int64_t fields = policy.getScoreFields().size();
+  TileScores tile{k, d, layer, policy, groups, loads, StreamLoad(d), sequence, kvHead, d.divU(d.lane(), 4),
+                  d.remU(d.lane(), 4), d.shared(d.b.getI32Type(), fields * loads * parts * kWarp * 4, "queries"), parts};
+  SmallVector<Value> loaded =
+      d.ifThenElse(d.lt(firstTile, last), [&] { return tile.load(firstTile); },
+                   [&] { return SmallVector<Value>(fields * loads * 8, d.i32(0)); });
+  tile.shareQueries(k.buffer(op.getQuery()), row, head);
+  Value used = pagesInUse(k, layer, sequence, kvHead);
+  d.barrier();
+  d.loop(firstTile, last, d.i32(1), loaded, [&](Value at, ValueRange current) {
+    SmallVector<Value> own = tile.scores(current);
+    for (int64_t half = 0; half < 2; ++half) {
+      Value page = d.add(d.mul(at, d.i32(kTilePages)), d.add(tile.group, d.i32(8 * half)));
+      d.ifThen(d.bitAnd(d.eq(tile.quad, d.i32(0)), d.lt(page, d.i32(pages))), [&] {
+        k.store(d.select(d.lt(page, used), own[half], lowest), scores, {row, head, page});
+      });
+    }
+    Value next = d.add(at, d.i32(1));
+    return d.ifThenElse(
+        d.lt(next, last), [&] { return tile.load(next); },
+        [&] { return SmallVector<Value>(current.begin(), current.end()); });
   });
   // Pages of the warp's tiles that no tile in use has.
   Value from = d.mul(d.maxS(firstTile, usedTiles), d.i32(kTilePages));
@@ -202,4 +228,4 @@ static LogicalResult emit(DeviceKernel &k) {
   return success();
 }
 
-const Template sparse::device::scoreMmaTemplate{whyNot, emit};
+const Template sparse::device::scoreMmaTemplate{whyNot, emit, /*waitsItself=*/true};

@@ -14,7 +14,6 @@
 using namespace sparse;
 using namespace sparse::device;
 
-static constexpr int64_t kWarps = 8, kThreads = kWarps * kWarp;
 /// Keys that a thread may hold, and blocks of a cluster that every device can place.
 static constexpr int64_t kMostKeys = 64, kMostBlocks = 8;
 
@@ -42,7 +41,7 @@ struct Step {
 
 static ArrayRef<int64_t> shapeOf(Value value) { return cast<RankedTensorType>(value.getType()).getShape(); }
 
-static int64_t keysOfThread(int64_t pages) { return llvm::alignTo(llvm::divideCeil(pages, kThreads), 4); }
+static int64_t keysOfThread(int64_t pages, int64_t threads) { return llvm::alignTo(llvm::divideCeil(pages, threads), 4); }
 
 std::string sparse::device::whyNotOneLaunch(sparsity::SelectOp select, sparsity::AttendPartOp attend,
                                             sparsity::TargetAttr target) {
@@ -56,7 +55,7 @@ std::string sparse::device::whyNotOneLaunch(sparsity::SelectOp select, sparsity:
     return "a list has more segments than a cluster has blocks";
   if (parts[3] > kProductHeads)
     return std::to_string(parts[3]) + " query heads are more than the rows of a product";
-  if (keysOfThread(shapeOf(select.getScores())[2]) > kMostKeys)
+  if (keysOfThread(shapeOf(select.getScores())[2], kWarp * attendWarps(parts[0] * parts[1], parts[2], target)) > kMostKeys)
     return "threads can't hold the keys of " + std::to_string(shapeOf(select.getScores())[2]) + " pages";
   return "";
 }
@@ -79,7 +78,7 @@ struct BlockSelection {
   LayerBuffers &layer;
   Buffer &scores;
   PageList &list;
-  int64_t sinks, budget, ofThread;
+  int64_t sinks, budget, warps, ofThread;
   Threshold threshold;
   Span chosen, totals; // {logical, physical} of the block's segment; of each warp
   Value firstPage, used, current;
@@ -129,9 +128,9 @@ void BlockSelection::prepare() {
 
 void BlockSelection::loadKeys() {
   for (auto [i, score] : llvm::enumerate(loadOwn(scores, {list.row, list.head}))) {
-    Value page = pageAt(i);
-    Value takesPart = d.bitAnd(d.lt(page, used), d.bitXor(isForced(page), d.boolean(true)));
-    keys.push_back(d.select(takesPart, orderedKey(d, score), d.i32(0)));
+    Value page = pageAt(i), own = arith::MaxUIOp::create(d.b, d.loc, orderedKey(d, score), d.i32(1));
+    Value key = d.select(isForced(page), d.i32(Threshold::kForcedKey), own);
+    keys.push_back(d.select(d.lt(page, used), key, d.i32(Threshold::kNoKey)));
   }
 }
 
@@ -149,36 +148,36 @@ void BlockSelection::select(Value first, Value length) {
         Threshold::Result result = threshold.find(keys, d.sub(list.pages, forced));
         return {result.key, result.ties};
       });
-  // Of the thread's pages: those above the threshold, and those at it in the upper half.
+  // Of the thread's pages: those above the threshold, and those at it in the upper half. Threshold 0 keeps all in use.
   auto one = [&](Value condition) { return arith::ExtUIOp::create(d.b, d.loc, d.b.getI32Type(), condition); };
-  SmallVector<Value> over, tie;
+  auto isOver = [&](Value key) { return d.cmp(arith::CmpIPredicate::ugt, key, found[0]); };
+  auto isTie = [&](Value key) { return d.bitAnd(d.eq(key, found[0]), d.lt(none, found[1])); };
   Value counts = none;
-  for (auto [i, key] : llvm::enumerate(keys)) {
-    Value page = pageAt(i), inUse = d.lt(page, used);
-    Value above = d.bitOr(d.bitOr(all, isForced(page)), d.cmp(arith::CmpIPredicate::ugt, key, found[0]));
-    over.push_back(d.bitAnd(inUse, above));
-    tie.push_back(d.bitAnd(d.bitAnd(inUse, d.eq(key, found[0])), d.bitXor(above, d.boolean(true))));
-    counts = d.add(counts, d.bitOr(one(over[i]), d.shl(one(tie[i]), 16)));
-  }
+  for (Value key : keys)
+    counts = d.add(counts, d.bitOr(one(isOver(key)), d.shl(one(isTie(key)), 16)));
   Value upTo = d.warpScan(counts);
   d.ifThen(d.eq(d.lane(), d.i32(kWarp - 1)), [&] { d.store(upTo, totals, d.warp()); });
   d.barrier();
   Value before = d.sub(upTo, counts);
-  for (int64_t w = 0; w + 1 < kWarps; ++w)
+  for (int64_t w = 0; w + 1 < warps; ++w)
     before = d.add(before, d.select(d.lt(d.i32(w), d.warp()), d.load(totals, d.i32(w)), none));
   Value overBefore = d.bitAnd(before, d.i32(0xFFFF)), tiesBefore = d.shrU(before, 16);
-  for (size_t i = 0; i < keys.size(); ++i) {
-    Value kept = d.bitOr(over[i], d.bitAnd(tie[i], d.lt(tiesBefore, found[1])));
-    Value place = d.sub(d.add(overBefore, d.minS(tiesBefore, found[1])), first);
-    kept = d.bitAnd(kept, d.cmp(arith::CmpIPredicate::ult, place, length));
-    d.ifThen(kept, [&] {
-      auto pair = VectorType::get({2}, d.b.getI32Type());
-      Value both = vector::FromElementsOp::create(d.b, d.loc, pair, ValueRange{pageAt(i), physical[i]});
-      d.store(both, chosen, d.mul(place, d.i32(2)));
-    });
-    overBefore = d.add(overBefore, one(over[i]));
-    tiesBefore = d.add(tiesBefore, one(tie[i]));
-  }
+  // Most warps have no page of this block's segment.
+  Value place = d.sub(d.add(overBefore, d.minS(tiesBefore, found[1])), first);
+  Value upToHere = d.add(place, d.add(d.bitAnd(counts, d.i32(0xFFFF)), d.shrU(counts, 16)));
+  d.ifThen(d.bitAnd(d.lt(none, upToHere), d.lt(place, length)), [&] {
+    Value taken = place, tiesMet = tiesBefore;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      Value tie = isTie(keys[i]), kept = d.bitOr(isOver(keys[i]), d.bitAnd(tie, d.lt(tiesMet, found[1])));
+      d.ifThen(d.bitAnd(kept, d.cmp(arith::CmpIPredicate::ult, taken, length)), [&] {
+        auto pair = VectorType::get({2}, d.b.getI32Type());
+        Value both = vector::FromElementsOp::create(d.b, d.loc, pair, ValueRange{pageAt(i), physical[i]});
+        d.store(both, chosen, d.mul(taken, d.i32(2)));
+      });
+      taken = d.add(taken, one(kept));
+      tiesMet = d.add(tiesMet, one(tie));
+    }
+  });
   d.barrier();
 }
 
@@ -206,7 +205,7 @@ static void combine(DeviceKernel &k, AttendBlock &block, int64_t blocks, Value r
     d.barrier();
   }
   Value first = d.mul(rank, d.i32(owned)), last = d.minS(d.add(first, d.i32(owned)), d.i32(chunks));
-  d.loop(d.add(first, d.threadId()), last, d.i32(kThreads), [&](Value chunk) {
+  d.loop(d.add(first, d.threadId()), last, d.i32(block.threads), [&](Value chunk) {
     SmallVector<Value> tops, sums, parts, there(blocks, d.boolean(true));
     for (int64_t r = 0; r < blocks; ++r) {
       Value place = d.add(d.sub(chunk, first), d.i32(r * owned));
@@ -231,7 +230,8 @@ static LogicalResult emit(DeviceKernel &k) {
   int64_t selecting = shape[1], blocks = shape[2], groups = shape[3], dv = layout.getValueDim();
   int64_t budget = shapeOf(step.select.getIndices())[2], most = llvm::divideCeil(budget, blocks);
   k.grid = {blocks, selecting, shape[0]};
-  k.block = {kThreads, 1, 1};
+  int64_t warps = attendWarps(shape[0] * selecting, blocks, k.target), threads = warps * kWarp;
+  k.block = {threads, 1, 1};
   k.cluster = blocks;
 
   Type i32 = d.b.getI32Type();
@@ -245,13 +245,15 @@ static LogicalResult emit(DeviceKernel &k) {
                                       : d.sub(used, d.i32(1));
   list.pages = d.minS(used, d.i32(budget));
   int64_t sinks = cast<sparsity::SelectionPolicyInterface>(step.select.getPolicy()).getSinkPages();
-  BlockSelection selection{k, d, layer, k.buffer(step.select.getScores()), list, sinks, budget,
-                           keysOfThread(layout.getMaxPages()), Threshold(d, kThreads), d.shared(i32, 2 * most, "chosen"),
-                           d.shared(i32, kWarps, "totals"), {}, used, current, {}, {}};
+  BlockSelection selection{k, d, layer, k.buffer(step.select.getScores()), list, sinks, budget, warps,
+                           keysOfThread(layout.getMaxPages(), threads), Threshold(d, threads), d.shared(i32, 2 * most, "chosen"),
+                           d.shared(i32, warps, "totals"), {}, used, current, {}, {}};
   selection.prepare();
   QueryFragments queries =
       QueryFragments::load(k, k.buffer(op.getQuery()), row, d.mul(head, d.i32(groups)), d.i32(groups),
                            layout.getKeyDim(), layout.getType());
+  MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(), op.getSoftcap().convertToDouble(),
+                    SharedQueries(d, queries));
   d.waitForLaunchBefore();
   d.allowNextLaunch();
 
@@ -260,18 +262,14 @@ static LogicalResult emit(DeviceKernel &k) {
   d.barrier(); // memory is prepared
   selection.select(first, length);
 
-  MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(), op.getSoftcap().convertToDouble(),
-                    queries);
   int64_t tiles = MmaAttention::tilesOfPage(layout);
   Value pages = d.minS(d.sub(list.pages, first), length);
-  MmaState state = MmaState::unpack(d.loop(
-      d.warp(), d.mul(pages, d.i32(tiles)), d.i32(kWarps), MmaState::empty(d, dv).pack(), [&](Value at, ValueRange carried) {
-        MmaState next = MmaState::unpack(carried);
-        Value pair = d.load(selection.chosen, d.mul(d.divU(at, tiles), d.i32(2)), 2);
-        warp.fold(d.element(pair, 0), d.element(pair, 1), d.remU(at, tiles), next);
-        return next.pack();
-      }));
-  AttendBlock block{k, groups, dv, kWarps};
+  MmaState state = warp.foldTiles(d.warp(), d.mul(pages, d.i32(tiles)), d.i32(warps), MmaState::empty(d, dv),
+                                  [&](Value at) -> TilePlace {
+                                    Value pair = d.load(selection.chosen, d.mul(d.divU(at, tiles), d.i32(2)), 2);
+                                    return {d.element(pair, 0), d.element(pair, 1), d.remU(at, tiles)};
+                                  });
+  AttendBlock block{k, groups, dv, warps};
   warp.leave(state, block);
   d.barrier();
   combine(k, block, blocks, rank, [&](Value chunk, Value top, Value sum, Value values) {

@@ -106,10 +106,11 @@ Value Threshold::rankCandidates(Value count, Value need, Value &ties) {
 
 Threshold::Result Threshold::find(ArrayRef<Value> keys, Value need) {
   int64_t warps = threads / kWarp;
-  Value least = d.i32(-1), greatest = d.i32(0);
+  // One less makes no key the greatest, one more makes a forced one the least.
+  Value least = d.i32(-1), greatest = d.i32(0), one = d.i32(1);
   for (Value key : keys) {
-    least = minU(d, least, d.select(d.eq(key, d.i32(0)), d.i32(-1), key));
-    greatest = maxU(d, greatest, key);
+    least = minU(d, least, d.sub(key, one));
+    greatest = maxU(d, greatest, d.add(key, one));
   }
   least = d.warpExtreme(least, Device::Extreme::LeastUnsigned);
   greatest = d.warpExtreme(greatest, Device::Extreme::GreatestUnsigned);
@@ -123,6 +124,8 @@ Threshold::Result Threshold::find(ArrayRef<Value> keys, Value need) {
     least = minU(d, least, d.element(pair, 0));
     greatest = maxU(d, greatest, d.element(pair, 1));
   }
+  least = d.add(least, one);
+  greatest = d.sub(greatest, one);
   Value low = scoreOfKey(d, least), high = scoreOfKey(d, greatest);
   Value middle = maxU(d, least, orderedKey(d, d.fma(d.f32(0.5), d.subF(high, low), low)));
   // Infinities give anything.
@@ -133,12 +136,13 @@ Threshold::Result Threshold::find(ArrayRef<Value> keys, Value need) {
   Value none = d.i32(0);
   SmallVector<Value> found = d.repeatWhile({first, greatest, need, none}, [&](ValueRange carried) -> SmallVector<Value> {
     Value from = carried[0], to = carried[1], wanted = carried[2];
-    Value bits = d.sub(d.i32(32), d.clz(d.sub(to, from)));
+    Value bits = d.sub(d.i32(32), d.clz(d.sub(to, from))); // of the width of the range
     Value by = d.maxS(d.sub(bits, d.i32(kBinBits)), d.i32(0));
+    Value width = d.sub(to, from);
     for (Value key : keys) {
-      Value isIn = d.bitAnd(d.cmp(CmpIPredicate::uge, key, from), d.cmp(CmpIPredicate::ule, key, to));
-      isIn = d.bitAnd(isIn, d.cmp(CmpIPredicate::ne, key, none));
-      d.ifThen(isIn, [&] { d.atomicAdd(d.i32(1), histogram, placeOfBin(shift(d, d.sub(key, from), by))); });
+      Value distance = d.sub(key, from);
+      d.ifThen(d.cmp(CmpIPredicate::ule, distance, width),
+               [&] { d.atomicAdd(one, histogram, placeOfBin(shift(d, distance, by))); });
     }
     d.barrier();
     SmallVector<Value> bin = findBin(wanted);
@@ -162,16 +166,17 @@ Threshold::Result Threshold::find(ArrayRef<Value> keys, Value need) {
   Value from = found[0], to = found[1], wanted = found[2], count = found[3];
   // More equal keys than candidates: the bin has one key only.
   Value isOneKey = d.lt(d.i32(kMostCandidates), count), collects = d.bitAnd(d.lt(none, count), d.bitXor(isOneKey, d.boolean(true)));
-  for (Value key : keys) {
-    Value isIn = d.bitAnd(d.cmp(CmpIPredicate::uge, key, from), d.cmp(CmpIPredicate::ule, key, to));
-    isIn = d.bitAnd(isIn, d.bitAnd(collects, d.cmp(CmpIPredicate::ne, key, none)));
-    d.ifThen(isIn, [&] { d.store(key, candidates, d.atomicAdd(d.i32(1), counter, none)); });
-  }
+  Value width = d.sub(to, from);
+  d.ifThen(collects, [&] {
+    for (Value key : keys)
+      d.ifThen(d.cmp(CmpIPredicate::ule, d.sub(key, from), width),
+               [&] { d.store(key, candidates, d.atomicAdd(one, counter, none)); });
+  });
   d.barrier();
   Value ties;
   Value key = rankCandidates(d.select(isOneKey, none, count), wanted, ties);
   key = d.select(isOneKey, from, key);
   ties = d.select(isOneKey, wanted, ties);
   Value isNone = d.cmp(CmpIPredicate::sle, need, none);
-  return {d.select(isNone, d.i32(-1), key), d.select(isNone, none, ties)};
+  return {d.select(isNone, d.i32(kForcedKey - 1), key), d.select(isNone, none, ties)};
 }

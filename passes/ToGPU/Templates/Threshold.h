@@ -14,14 +14,16 @@ class Threshold {
 public:
   Threshold(Device &d, int64_t threads);
 
+  static constexpr int64_t kNoKey = 0, kForcedKey = -1;
+
   /// Clears the memory; before the first barrier of the kernel.
   void prepare();
   struct Result {
     Value key;  // keys above are kept (unsigned order)
     Value ties; // of those equal to it, how many
   };
-  /// `keys` are unsigned, 0 for a key that takes no part; `need` may be 0 or less: then nothing is kept. All threads get
-  /// the result. Contains barriers.
+  /// `keys` are unsigned; kNoKey and kForcedKey take no part. `need` may be 0 or less: then nothing but forced keys is
+  /// above the result. All threads get it. Contains barriers.
   Result find(ArrayRef<Value> keys, Value need);
 
 private:

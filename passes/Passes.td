@@ -288,10 +288,11 @@ def VectorizeKernelsPass : Pass<"sparse-vectorize-kernels", "::mlir::ModuleOp"> 
   let description = [{
     For kernels whose `lowering_config` says `vector`: contractions become register tiles, other small static ops go
     through the upstream vectorizer. Kernels with another strategy, large ops and reads of single elements are left
-    alone. NUMERIC: the sums of narrow contractions are taken in up to four interleaved parts.
+    alone. NUMERIC: the sums of narrow contractions are taken in up to four interleaved parts, their products fused with
+    the addition where the target can (`llvm.intr.fmuladd`); nothing else is fused.
   }];
   let dependentDialects = ["::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect",
-                           "::mlir::tensor::TensorDialect"];
+                           "::mlir::tensor::TensorDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
 def LowerVectorsPass : Pass<"sparse-lower-vectors", "::mlir::func::FuncOp"> {
@@ -324,6 +325,57 @@ def WrapKernelsPass : Pass<"sparse-wrap-kernels", "::mlir::ModuleOp"> {
     (docs/architecture.md §5).
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+}
+
+//===-- kernels and llvm on a GPU ---------------------------------------------------------------------------------===//
+
+def SetDeviceStrategyPass : Pass<"sparse-set-device-strategy", "::mlir::ModuleOp"> {
+  let summary = "Choose the lowering of every kernel on a GPU";
+  let description = [{
+    Sets `lowering_config` on each `plan.kernel` that has none: `library` for the linear layers of a prompt, else the first
+    template of passes/ToGPU/Templates that can emit the kernel for `sparsity.target`, else `reference`. What the IR pins
+    stays, and is an error when no such template can emit it.
+  }];
+  let options = [
+    Option<"reference", "reference", "bool", "false", "Keep the linalg lowering everywhere, one task a thread">,
+  ];
+  let dependentDialects = ["::sparse::sparsity::SparsityDialect"];
+}
+
+def EmitDeviceKernelsPass : Pass<"sparse-emit-device-kernels", "::mlir::ModuleOp"> {
+  let summary = "Emit the kernels that have a template, and size every launch";
+  let description = [{
+    A `func.func` of `sparse-form-kernels` whose strategy is a template becomes a `gpu.func` of `gpu.module @device`: one
+    pointer per buffer, the op of the region emitted block by block. Launches get their `#plan.geometry`.
+
+    ```mlir
+    func.func @linear_0(%x: memref<1x64xf32>, %w: memref<128x64x1xf32>, %y: memref<1x128xf32>, %task: index) {
+      … sparsity.linear … }
+    ==>
+    gpu.func @linear_0(%x: !llvm.ptr<1>, %w: !llvm.ptr<1>, %y: !llvm.ptr<1>) kernel { … }
+    ```
+  }];
+  let dependentDialects = ["::mlir::gpu::GPUDialect", "::mlir::NVVM::NVVMDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::scf::SCFDialect",
+                           "::mlir::vector::VectorDialect"];
+}
+
+def ExpandMathPass : Pass<"sparse-expand-math"> {
+  let summary = "Replace exp, tanh, erf and log by polynomials";
+  let description = [{
+    Scalars and vectors of f32. A GPU has no instruction for them, and the vendor's library of such functions is not
+    linked.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::vector::VectorDialect"];
+}
+
+def WrapDeviceKernelsPass : Pass<"sparse-wrap-device-kernels", "::mlir::ModuleOp"> {
+  let summary = "Make GPU kernels of the reference kernels";
+  let description = [{
+    The body of a reference kernel moves into `gpu.module @device`; the kernel of its name takes one pointer per buffer and
+    calls it for the task of its thread.
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::gpu::GPUDialect"];
 }
 
 #endif

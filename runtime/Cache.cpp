@@ -4,13 +4,12 @@
 #include "Checked.h"
 
 #include <algorithm>
-#include <cstring>
 
 using namespace sparse::runtime;
 
 Cache::Cache(Memory &memory, const std::vector<LayerLayout> &layouts,
              const CacheOptions &options)
-    : layers(layouts), opts(options) {
+    : memory(memory), layers(layouts), opts(options) {
   size_t heads = 0;
   for (const LayerLayout &layout : layers) {
     size_t pool = 0;
@@ -23,13 +22,50 @@ Cache::Cache(Memory &memory, const std::vector<LayerLayout> &layouts,
     poolOf.push_back(pool);
     firstHead.push_back(heads);
     heads += layout.kvHeads;
-    slabs.emplace_back();
-    for (const Component &component : layout.components)
-      slabs.back().emplace_back(memory, component, layout, opts.maxSequences);
   }
+  placeSlabs();
   sequences.resize(opts.maxSequences);
   for (Sequence &sequence : sequences)
     sequence.heads.resize(heads);
+}
+
+/// Slabs that would not fill a granule lie side by side.
+void Cache::placeSlabs() {
+  // What a bulk copy of a device needs, and never less than an element.
+  constexpr uint64_t alignment = 256;
+  auto isSmall = [&](const Component &component) {
+    return Slab::bytesOf(component, opts.maxSequences) < memory.granularity();
+  };
+  uint64_t bytes = 0;
+  for (const LayerLayout &layout : layers)
+    for (const Component &component : layout.components)
+      if (isSmall(component))
+        bytes = checkedAdd(
+            bytes, alignTo(Slab::bytesOf(component, opts.maxSequences),
+                           alignment));
+  small = Region(memory, bytes, Backing::Whole, /*huge=*/false);
+  uint8_t *next = small.data();
+  for (const LayerLayout &layout : layers) {
+    slabs.emplace_back();
+    slabs.back().reserve(layout.components.size());
+    for (const Component &component : layout.components) {
+      uint8_t *place = nullptr;
+      if (isSmall(component)) {
+        place = next;
+        next +=
+            alignTo(Slab::bytesOf(component, opts.maxSequences), alignment);
+      }
+      slabs.back().emplace_back(memory, component, layout, opts.maxSequences,
+                                place);
+    }
+    tables.emplace_back(memory, slabs.back()[layout.table], layout,
+                        opts.maxSequences);
+  }
+}
+
+void Cache::flush() {
+  for (PageTable &table : tables)
+    table.flush();
 }
 
 //===----------------------------------------------------------------------===//
@@ -46,18 +82,6 @@ uint8_t *Cache::valueBase(uint32_t layer) const {
 
 uint8_t *Cache::slabBase(uint32_t layer, size_t component) const {
   return slabs[layer][component].base();
-}
-
-int32_t *Cache::tableRow(uint32_t seq, uint32_t layer, uint32_t head) const {
-  const LayerLayout &layout = layers[layer];
-  return reinterpret_cast<int32_t *>(slabs[layer][layout.table].row(seq)) +
-         head * layout.maxPages;
-}
-
-int32_t *Cache::countOf(uint32_t seq, uint32_t layer, uint32_t head) const {
-  return reinterpret_cast<int32_t *>(
-             slabs[layer][layers[layer].count].row(seq)) +
-         head;
 }
 
 //===----------------------------------------------------------------------===//
@@ -128,6 +152,7 @@ void Cache::dropPages(uint32_t seq, uint32_t layer, uint32_t head,
     freed[poolOf[layer]].push_back(table[i]);
     table[i] = -1;
   }
+  tables[layer].changed(seq, head, keep, head_.pages);
   head_.pages = std::min(head_.pages, keep);
 }
 
@@ -187,27 +212,53 @@ void Cache::reserve(const uint32_t *seqs, size_t count, uint64_t n,
     }
   }
   ensurePages(perPool);
+  for (const Need &need : needs)
+    for (Slab &slab : slabs[need.layer])
+      if (slab.perPage() &&
+          !slab.commitPages(need.seq, need.head,
+                            state(need.seq, need.layer, need.head).pages,
+                            need.pages))
+        fail(Code::ResourceExhausted,
+             "there is no memory for the fields of %llu pages",
+             static_cast<unsigned long long>(need.pages));
 
   // Nothing below can fail.
+  for (size_t i = 0; i < needs.size();) {
+    // Heads that get the same pages are initialised together.
+    const Need &first = needs[i];
+    uint64_t from = state(first.seq, first.layer, first.head).pages;
+    size_t heads = 1;
+    while (i + heads < needs.size()) {
+      const Need &next = needs[i + heads];
+      if (next.seq != first.seq || next.layer != first.layer ||
+          next.head != first.head + heads || next.pages != first.pages ||
+          state(next.seq, next.layer, next.head).pages != from)
+        break;
+      ++heads;
+    }
+    if (first.pages > from)
+      for (const Slab &slab : slabs[first.layer])
+        if (slab.perPage())
+          slab.initPages(first.seq, first.head, from, first.pages, heads);
+    i += heads;
+  }
   for (const Need &need : needs) {
     const LayerLayout &layout = layers[need.layer];
     PagePool &pool = *pools[poolOf[need.layer]];
     HeadState &now = state(need.seq, need.layer, need.head);
     int32_t *table = tableRow(need.seq, need.layer, need.head);
     // Two rows of one batch may share the page: the last owner keeps it.
-    if (need.copyTail && pool.references(table[now.extent / layout.page]) > 1) {
-      int32_t &entry = table[now.extent / layout.page];
+    uint64_t tail = now.extent / layout.page;
+    if (need.copyTail && pool.references(table[tail]) > 1) {
       int32_t page = pool.allocate();
-      std::memcpy(pool.address(page), pool.address(entry), pool.pageBytes());
-      pool.drop(entry);
-      entry = page;
+      pool.copy(page, table[tail]);
+      pool.drop(table[tail]);
+      table[tail] = page;
+      tables[need.layer].changed(need.seq, need.head, tail, tail + 1);
     }
-    if (need.pages > now.pages)
-      for (const Slab &slab : slabs[need.layer])
-        if (slab.perPage())
-          slab.initPages(need.seq, need.head, now.pages, need.pages);
     for (uint64_t i = now.pages; i < need.pages; ++i)
       table[i] = pool.allocate();
+    tables[need.layer].changed(need.seq, need.head, now.pages, need.pages);
     now.pages = need.pages;
   }
   notePeak();
@@ -274,17 +325,28 @@ void Cache::compacted(uint32_t seq, Compact which) {
 // Sequences
 //===----------------------------------------------------------------------===//
 
-void Cache::initHeads(uint32_t seq) {
+void Cache::commitRows(uint32_t seq) {
   for (auto &components : slabs)
-    for (const Slab &slab : components)
-      if (!slab.perPage())
-        slab.initRow(seq);
+    for (Slab &slab : components)
+      if (!slab.perPage() && !slab.commitRow(seq))
+        fail(Code::ResourceExhausted,
+             "there is no memory for the tables of one more sequence");
+}
+
+void Cache::initHeads(uint32_t seq) {
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    for (size_t i = 0; i < slabs[layer].size(); ++i)
+      if (!slabs[layer][i].perPage() && i != layers[layer].table)
+        slabs[layer][i].initRow(seq);
+    tables[layer].initRow(seq);
+  }
 }
 
 uint32_t Cache::create() {
   for (uint32_t seq = 0; seq < sequences.size(); ++seq) {
     if (sequences[seq].live)
       continue;
+    commitRows(seq);
     initHeads(seq);
     sequences[seq].live = true;
     return seq;
@@ -304,16 +366,18 @@ void Cache::clear(uint32_t seq) {
   Sequence &sequence = sequences[seq];
   sequence.length = 0;
   sequence.evicted = false;
+  // The other rows stay: a clear must not fail.
   for (auto &components : slabs)
-    for (const Slab &slab : components)
-      slab.dropRow(seq);
+    for (Slab &slab : components)
+      if (slab.perPage())
+        slab.dropRow(seq);
   initHeads(seq);
 }
 
 void Cache::destroy(uint32_t seq) {
   clear(seq);
   for (auto &components : slabs)
-    for (const Slab &slab : components)
+    for (Slab &slab : components)
       slab.dropRow(seq);
   sequences[seq].live = false;
 }
@@ -331,6 +395,17 @@ uint32_t Cache::fork(uint32_t from) {
   }
   ensurePages(perPool);
   uint32_t to = create();
+  for (uint32_t layer = 0; layer < layers.size(); ++layer)
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
+      for (Slab &slab : slabs[layer])
+        if (slab.perPage() &&
+            !slab.commitPages(
+                to, head, 0,
+                ceilDiv(extent(from, layer, head), layers[layer].page))) {
+          destroy(to);
+          fail(Code::ResourceExhausted,
+               "there is no memory for the fields of one more sequence");
+        }
 
   // Nothing below can fail.
   for (uint32_t layer = 0; layer < layers.size(); ++layer) {
@@ -353,9 +428,9 @@ uint32_t Cache::fork(uint32_t from) {
           continue;
         }
         targetTable[i] = pool.allocate();
-        std::memcpy(pool.address(targetTable[i]), pool.address(sourceTable[i]),
-                    pool.pageBytes());
+        pool.copy(targetTable[i], sourceTable[i]);
       }
+      tables[layer].changed(to, head, 0, pages);
       for (const Slab &slab : slabs[layer])
         if (slab.perPage())
           slab.copyPages(from, to, head, pages);
@@ -388,13 +463,13 @@ void Cache::trim(uint32_t seq, uint64_t n) {
     for (uint32_t head = 0; head < layout.kvHeads; ++head) {
       // Nothing was evicted, so the extent of every head is the length.
       state(seq, layer, head).extent = n;
-      *countOf(seq, layer, head) = static_cast<int32_t>(n);
       uint64_t pages = ceilDiv(n, layout.page);
       dropPages(seq, layer, head, pages, freed);
       for (const Slab &slab : slabs[layer])
         if (slab.perPage())
           slab.initSlots(seq, head, n, pages * layout.page);
     }
+    storeCounts(seq, layer);
   }
   sequence.length = n;
   release(freed);
@@ -441,29 +516,35 @@ CacheUsage Cache::usage() const {
 }
 
 int64_t Cache::counter(uint32_t seq, uint32_t layer, size_t component) const {
-  const int32_t *row =
-      reinterpret_cast<const int32_t *>(slabs[layer][component].row(seq));
+  std::vector<int32_t> row(layers[layer].components[component].elements());
+  slabs[layer][component].loadRow(seq, row.data());
   int64_t sum = 0;
   for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
     sum += row[head];
   return sum;
 }
 
+void Cache::storeCounts(uint32_t seq, uint32_t layer) {
+  std::vector<int32_t> row;
+  for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
+    row.push_back(static_cast<int32_t>(extent(seq, layer, head)));
+  slabs[layer][layers[layer].count].storeRow(seq, row.data());
+}
+
 void Cache::storeCounts(uint32_t seq) {
   for (uint32_t layer = 0; layer < layers.size(); ++layer)
-    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
-      *countOf(seq, layer, head) =
-          static_cast<int32_t>(extent(seq, layer, head));
+    storeCounts(seq, layer);
 }
 
 void Cache::checkCounts(uint32_t seq) const {
-  for (uint32_t layer = 0; layer < layers.size(); ++layer)
-    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head) {
-      int64_t count = *countOf(seq, layer, head);
-      if (count != static_cast<int64_t>(extent(seq, layer, head)))
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    std::vector<int32_t> row(layers[layer].kvHeads);
+    slabs[layer][layers[layer].count].loadRow(seq, row.data());
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
+      if (row[head] != static_cast<int64_t>(extent(seq, layer, head)))
         fail(Code::Internal,
-             "layer %u head %u: the kernels count %lld slots, the host %llu",
-             layer, head, static_cast<long long>(count),
+             "layer %u head %u: the kernels count %d slots, the host %llu",
+             layer, head, row[head],
              static_cast<unsigned long long>(extent(seq, layer, head)));
-    }
+  }
 }

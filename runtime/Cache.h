@@ -14,6 +14,7 @@
 
 #include "Manifest.h"
 #include "PagePool.h"
+#include "PageTable.h"
 #include "Slab.h"
 
 #include <memory>
@@ -95,7 +96,13 @@ public:
   /// slots were written by the host.
   void storeCounts(uint32_t seq);
 
+  /// Brings the page tables to where the kernels read them; before a step.
+  void flush();
+
   // -- What the executor binds and what reports show.
+
+  /// The memory of pools and slabs.
+  Memory &storage() const { return memory; }
 
   uint8_t *keyBase(uint32_t layer) const;
   uint8_t *valueBase(uint32_t layer) const;
@@ -147,8 +154,14 @@ private:
   const HeadState &state(uint32_t seq, uint32_t layer, uint32_t head) const {
     return sequences[seq].heads[firstHead[layer] + head];
   }
-  int32_t *tableRow(uint32_t seq, uint32_t layer, uint32_t head) const;
-  int32_t *countOf(uint32_t seq, uint32_t layer, uint32_t head) const;
+  int32_t *tableRow(uint32_t seq, uint32_t layer, uint32_t head) {
+    return tables[layer].row(seq, head);
+  }
+  const int32_t *tableRow(uint32_t seq, uint32_t layer, uint32_t head) const {
+    return tables[layer].row(seq, head);
+  }
+  void storeCounts(uint32_t seq, uint32_t layer);
+  void commitRows(uint32_t seq);
   uint64_t nextExtent(const LayerLayout &layout, uint32_t head,
                       const HeadState &now, uint64_t n, Append how) const;
   uint64_t peakExtent(const LayerLayout &layout, uint32_t head,
@@ -159,13 +172,17 @@ private:
   void dropPages(uint32_t seq, uint32_t layer, uint32_t head, uint64_t keep,
                  std::vector<std::vector<int32_t>> &freed);
   void release(std::vector<std::vector<int32_t>> &freed);
+  void placeSlabs();
   void notePeak();
 
+  Memory &memory;
   std::vector<LayerLayout> layers;
   CacheOptions opts;
   std::vector<std::unique_ptr<PagePool>> pools;
   std::vector<size_t> poolOf;           ///< per layer
+  Region small;                         ///< slabs less than a granule
   std::vector<std::vector<Slab>> slabs; ///< per layer, component
+  std::vector<PageTable> tables;        ///< per layer
   std::vector<size_t> firstHead;        ///< per layer
   std::vector<Sequence> sequences;
   uint64_t mostPageBytes = 0;

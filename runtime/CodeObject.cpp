@@ -1,5 +1,4 @@
-//===- CodeObject.cpp - The kernels of a target
-//---------------------------------===//
+//===- CodeObject.cpp - The kernels of a target ---------------------------===//
 
 #include "CodeObject.h"
 #include "Status.h"

@@ -1,5 +1,4 @@
-//===- CodeObject.h - The kernels of a target -------------------------*- C++
-//-*-===//
+//===- CodeObject.h - The kernels of a target -------------------*- C++ -*-===//
 #ifndef SPARSE_RUNTIME_CODEOBJECT_H
 #define SPARSE_RUNTIME_CODEOBJECT_H
 
@@ -13,6 +12,9 @@ inline constexpr int64_t kernelAbi = 1;
 
 /// `extern "C" void k(void *const *args, int64_t task)`
 using Kernel = void (*)(void *const *args, int64_t task);
+
+/// A kernel of any device: its function on the host, the driver's elsewhere.
+using KernelRef = void *;
 
 /// A shared object that was loaded from the descriptor whose bytes were
 /// verified.

@@ -1,7 +1,8 @@
 //===- Context.cpp - Steps over a model and a cache -----------------------===//
 
 #include "Context.h"
-#include "Checked.h"
+#include "Status.h"
+#include "Synthetic.h"
 
 #include <algorithm>
 #include <cstring>
@@ -17,17 +18,16 @@ static unsigned usableProcessors() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-static uint64_t physicalBytes() {
-  return static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
 Context::Context(std::shared_ptr<const Model> model,
                  const ContextOptions &options)
     : artifact(std::move(model)), memory(options.memory),
       parallel(options.parallel), checkCounts(options.checkCounts) {
+  if (memory && !artifact->device().onHost())
+    fail(Code::InvalidArgument,
+         "the memory of an application is the host's, the model runs on %s",
+         artifact->device().name().c_str());
   if (!memory)
-    memory = std::make_shared<Memory>();
+    memory = artifact->device().createMemory();
   if (!parallel)
     parallel = std::make_shared<ThreadPool>(
         options.threads ? options.threads : usableProcessors());
@@ -35,12 +35,14 @@ Context::Context(std::shared_ptr<const Model> model,
   CacheOptions cacheOptions;
   cacheOptions.maxSequences = options.maxSequences;
   cacheOptions.limitBytes =
-      options.limitBytes ? options.limitBytes : physicalBytes() / 4 * 3;
+      options.limitBytes ? options.limitBytes
+                         : artifact->device().defaultCacheBytes();
   cacheOptions.maxContext = manifest.model.maxContext;
   cacheOptions.chunk = artifact->prefill() ? artifact->prefill()->rows : 1;
-  kv = std::make_unique<Cache>(*memory, manifest.layers, cacheOptions);
-  executor = std::make_unique<Executor>(*artifact, *kv, *memory, *parallel);
-  for (const LayerLayout &layout : manifest.layers) {
+  kv = std::make_unique<Cache>(*memory, artifact->layers(), cacheOptions);
+  executor =
+      artifact->device().createExecutor(*artifact, *kv, memory, *parallel);
+  for (const LayerLayout &layout : artifact->layers()) {
     compactChunks |= layout.prefillCap == PrefillCap::Chunk;
     compactEnd |= layout.prefillCap == PrefillCap::End;
   }
@@ -67,13 +69,22 @@ void Context::beginStep() {
     fail(Code::Cancelled, "the step was cancelled");
 }
 
-void Context::runStep(BoundPlan &bound) {
+/// Runs steps; what fails inside one poisons the context.
+template <typename Fn> void Context::guarded(Fn fn) {
   try {
-    executor->run(bound);
+    fn();
+  } catch (const Error &error) {
+    // Without memory nothing ran.
+    broken = error.code != Code::ResourceExhausted;
+    throw;
   } catch (...) {
     broken = true;
     throw;
   }
+}
+
+void Context::runStep(BoundPlan &bound) {
+  guarded([&] { executor->run(bound); });
 }
 
 void Context::verifyCounts(uint32_t seq) {
@@ -192,23 +203,34 @@ void Context::logits(const float *hidden, size_t n, float *out) {
 // Decode
 //===----------------------------------------------------------------------===//
 
-void Context::decodeBucket(const DecodeRow *rows, size_t n, float *logitsOut) {
+/// The smallest decode entry for `n` rows.
+BoundPlan &Context::bucketFor(size_t n) {
   const auto &buckets = artifact->decodeBuckets();
   auto it = std::find_if(buckets.begin(), buckets.end(),
                          [&](const Plan *plan) { return plan->rows >= n; });
-  BoundPlan &bound = *executor->find(*it);
+  return *executor->find(*it);
+}
+
+/// Writes the inputs of a step; `ahead` steps come before it.
+void Context::setDecodeRows(BoundPlan &bound, const DecodeRow *rows, size_t n,
+                            uint64_t ahead) {
   for (uint64_t i = 0; i < bound.plan->rows; ++i) {
     // Padding repeats the first row: it writes nothing, and reads what exists.
     const DecodeRow &row = rows[i < n ? i : 0];
     if (bound.ids)
       bound.ids[i] = row.token;
     if (bound.positions)
-      bound.positions[i] = static_cast<int32_t>(kv->length(row.seq));
+      bound.positions[i] = static_cast<int32_t>(kv->length(row.seq) + ahead);
     if (bound.sequences)
       bound.sequences[i] = static_cast<int32_t>(row.seq);
     if (bound.active)
       bound.active[i] = i < n;
   }
+}
+
+void Context::decodeBucket(const DecodeRow *rows, size_t n, float *logitsOut) {
+  BoundPlan &bound = bucketFor(n);
+  setDecodeRows(bound, rows, n, 0);
   runStep(bound);
   for (size_t i = 0; i < n; ++i)
     kv->advance(rows[i].seq, 1, Append::Decode);
@@ -219,33 +241,73 @@ void Context::decodeBucket(const DecodeRow *rows, size_t n, float *logitsOut) {
     std::memcpy(logitsOut, bound.logits, n * vocab * sizeof(float));
 }
 
-void Context::decode(const DecodeRow *rows, size_t n, float *logitsOut) {
+/// Refuses rows that no decode step can take.
+void Context::checkRows(const DecodeRow *rows, size_t n) const {
   if (n == 0)
     fail(Code::InvalidArgument, "a decode step needs a row");
-  std::vector<uint32_t> seqs;
+  std::vector<uint32_t> sorted;
   for (size_t i = 0; i < n; ++i) {
     checkSequence(rows[i].seq);
     checkToken(rows[i].token);
-    seqs.push_back(rows[i].seq);
+    sorted.push_back(rows[i].seq);
   }
-  std::vector<uint32_t> sorted = seqs;
   std::sort(sorted.begin(), sorted.end());
   if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
     fail(Code::InvalidArgument, "two rows of a step have the same sequence");
-  const auto &buckets = artifact->decodeBuckets();
-  if (buckets.empty())
+  if (artifact->decodeBuckets().empty())
     fail(Code::Unimplemented, "the model has no entry of kind decode");
+}
+
+void Context::decode(const DecodeRow *rows, size_t n, float *logitsOut) {
+  checkRows(rows, n);
   beginStep();
+  std::vector<uint32_t> seqs;
+  for (size_t i = 0; i < n; ++i)
+    seqs.push_back(rows[i].seq);
   kv->reserve(seqs.data(), n, 1, Append::Decode);
 
   uint64_t vocab = artifact->manifest().model.vocab;
-  uint64_t largest = buckets.back()->rows;
+  uint64_t largest = artifact->decodeBuckets().back()->rows;
   for (size_t done = 0; done < n;) {
     size_t now = std::min<size_t>(largest, n - done);
     decodeBucket(rows + done, now,
                  logitsOut ? logitsOut + done * vocab : nullptr);
     done += now;
   }
+}
+
+void Context::decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
+                          size_t steps, float *logitsOut) {
+  if (steps == 0)
+    fail(Code::InvalidArgument, "there are no tokens to append");
+  std::vector<DecodeRow> rows(n);
+  auto setTokens = [&](size_t step) {
+    for (size_t i = 0; i < n; ++i)
+      rows[i] = {seqs[i], tokens[step * n + i]};
+  };
+  for (size_t step = 0; step < steps; ++step) {
+    setTokens(step);
+    checkRows(rows.data(), n);
+  }
+  if (n > artifact->decodeBuckets().back()->rows)
+    fail(Code::InvalidArgument, "more rows than the largest decode entry has");
+  beginStep();
+  kv->reserve(seqs, n, steps, Append::Decode);
+  BoundPlan &bound = bucketFor(n);
+  guarded([&] {
+    executor->runMany(bound, steps, [&](size_t step) {
+      setTokens(step);
+      setDecodeRows(bound, rows.data(), n, step);
+    });
+  });
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t step = 0; step < steps; ++step)
+      kv->advance(seqs[i], 1, Append::Decode);
+    verifyCounts(seqs[i]);
+  }
+  if (logitsOut)
+    std::memcpy(logitsOut, bound.logits,
+                n * artifact->manifest().model.vocab * sizeof(float));
 }
 
 void Context::trim(uint32_t seq, uint64_t n) {
@@ -273,25 +335,6 @@ void Context::rebuild(uint32_t seq) {
 // Synthetic content
 //===----------------------------------------------------------------------===//
 
-/// Fills one page with numbers in [-1, 1) of a fixed sequence.
-static void fillPage(uint8_t *page, uint64_t bytes, DType type,
-                     uint64_t state) {
-  uint64_t element = dtypeBytes(type);
-  state = state * 0x9e3779b97f4a7c15u + 1;
-  for (uint64_t i = 0; i < bytes / element; ++i) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    float value = static_cast<float>(static_cast<int32_t>(state >> 32)) *
-                  (1.0f / 2147483648.0f);
-    if (type == DType::F32) {
-      std::memcpy(page + i * 4, &value, 4);
-    } else {
-      uint16_t narrow =
-          type == DType::BF16 ? floatToBF16(value) : floatToF16(value);
-      std::memcpy(page + i * 2, &narrow, 2);
-    }
-  }
-}
-
 void Context::fillRandom(uint32_t seq, uint64_t n, uint64_t seed) {
   checkSequence(seq);
   if (kv->length(seq) != 0)
@@ -314,18 +357,7 @@ void Context::fillRandom(uint32_t seq, uint64_t n, uint64_t seed) {
   beginStep();
   kv->reserve(seq, n, Append::Prefill);
   kv->advance(seq, n, Append::Prefill);
-  for (uint32_t layer = 0; layer < kv->layouts().size(); ++layer) {
-    const LayerLayout &layout = kv->layouts()[layer];
-    parallel->forEach(layout.kvHeads, [&](int64_t task) {
-      uint32_t head = static_cast<uint32_t>(task);
-      for (uint64_t i = 0; i < kv->pages(seq, layer, head); ++i)
-        fillPage(kv->keyBase(layer) +
-                     static_cast<uint64_t>(kv->pageAt(seq, layer, head, i)) *
-                         layout.pageBytes,
-                 layout.pageBytes, type,
-                 ((seed * 4099 + layer) * 4099 + head) * 1048583 + i);
-    });
-  }
+  fillPages(*kv, seq, type, seed, *parallel);
   kv->storeCounts(seq);
   rebuild(seq);
 }

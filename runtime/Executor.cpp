@@ -7,34 +7,64 @@
 
 using namespace sparse::runtime;
 
-Executor::Executor(const Model &model, Cache &cache, Memory &memory,
-                   Parallel &parallel)
-    : parallel(parallel), gemm(createGemm()) {
-  uint64_t arenaBytes = 0, ioBytes = 0;
+Executor::Executor(const Model &model, Cache &cache,
+                   std::shared_ptr<Memory> given)
+    : cache(cache), memory(std::move(given)) {
+  layOut(model);
+  bind();
+  setHostIo(io.data());
+}
+
+/// Places all inputs and outputs, and makes room for them and for the arena.
+void Executor::layOut(const Model &model) {
+  uint64_t arenaBytes = 0, next = 0;
   for (const Plan &plan : model.plans()) {
     arenaBytes = std::max(arenaBytes, plan.arenaBytes);
-    for (const PlanBuffer &buffer : plan.buffers)
-      if (buffer.kind == BufferKind::Input || buffer.kind == BufferKind::Output)
-        ioBytes = checkedAdd(ioBytes, alignTo(buffer.bytes, 64));
-  }
-  arena = Region(memory, arenaBytes, /*committed=*/true, /*huge=*/false);
-  io = Region(memory, ioBytes, /*committed=*/true, /*huge=*/false);
-
-  uint8_t *next = io.data();
-  for (const Plan &plan : model.plans()) {
     BoundPlan bound;
     bound.plan = &plan;
-    for (const PlanBuffer &buffer : plan.buffers) {
+    bound.index = plans.size();
+    std::vector<uint64_t> offsets(plan.buffers.size(), 0);
+    auto place = [&](auto wanted) {
+      uint64_t begin = next;
+      for (size_t i = 0; i < plan.buffers.size(); ++i)
+        if (wanted(plan.buffers[i])) {
+          offsets[i] = next;
+          next = checkedAdd(next, alignTo(plan.buffers[i].bytes, 64));
+        }
+      return begin;
+    };
+    auto isStatus = [](const PlanBuffer &buffer) {
+      return buffer.kind == BufferKind::Input && buffer.name == "status";
+    };
+    bound.ioBegin = place([&](const PlanBuffer &buffer) {
+      return buffer.kind == BufferKind::Input && !isStatus(buffer);
+    });
+    bound.statusBegin = place(isStatus);
+    bound.outputBegin = place([](const PlanBuffer &buffer) {
+      return buffer.kind == BufferKind::Output;
+    });
+    bound.ioEnd = next;
+    plans.push_back(std::move(bound));
+    ioOffsets.push_back(std::move(offsets));
+  }
+  arena = Region(*memory, arenaBytes, Backing::Whole, /*huge=*/false);
+  io = Region(*memory, next, Backing::Whole, /*huge=*/false);
+}
+
+void Executor::bind() {
+  for (BoundPlan &bound : plans) {
+    const Plan &plan = *bound.plan;
+    for (size_t i = 0; i < plan.buffers.size(); ++i) {
+      const PlanBuffer &buffer = plan.buffers[i];
       void *address = nullptr;
       switch (buffer.kind) {
       case BufferKind::Input:
       case BufferKind::Output:
-        address = next;
-        next += alignTo(buffer.bytes, 64);
+        address = io.data() + ioOffsets[bound.index][i];
         break;
       case BufferKind::Weight:
-        // Kernels take all buffers alike; the mapping is read-only, so a
-        // kernel that wrote to a weight would fault.
+        // Kernels take all buffers alike; on the host the mapping is
+        // read-only, so a kernel that wrote to a weight would fault.
         address = const_cast<uint8_t *>(buffer.weight);
         break;
       case BufferKind::Arena:
@@ -49,9 +79,20 @@ Executor::Executor(const Model &model, Cache &cache, Memory &memory,
       }
       bound.buffers.push_back(address);
     }
+    for (const PlanStep &step : plan.steps) {
+      std::vector<void *> args;
+      for (uint32_t index : step.launch.args)
+        args.push_back(bound.buffers[index]);
+      bound.args.push_back(std::move(args));
+    }
+  }
+}
+
+void Executor::setHostIo(uint8_t *base) {
+  for (BoundPlan &bound : plans) {
     auto at = [&](BufferKind kind, const char *name) -> void * {
-      int index = plan.find(kind, name);
-      return index < 0 ? nullptr : bound.buffers[index];
+      int index = bound.plan->find(kind, name);
+      return index < 0 ? nullptr : base + ioOffsets[bound.index][index];
     };
     auto input = [&](const char *name) {
       return static_cast<int32_t *>(at(BufferKind::Input, name));
@@ -64,13 +105,6 @@ Executor::Executor(const Model &model, Cache &cache, Memory &memory,
     bound.hiddenIn = static_cast<float *>(at(BufferKind::Input, "hidden"));
     bound.hiddenOut = static_cast<float *>(at(BufferKind::Output, "hidden"));
     bound.logits = static_cast<float *>(at(BufferKind::Output, "logits"));
-    for (const PlanStep &step : plan.steps) {
-      std::vector<void *> args;
-      for (uint32_t index : step.launch.args)
-        args.push_back(bound.buffers[index]);
-      bound.args.push_back(std::move(args));
-    }
-    plans.push_back(std::move(bound));
   }
 }
 
@@ -81,27 +115,18 @@ BoundPlan *Executor::find(const Plan *plan) {
   return nullptr;
 }
 
-void Executor::run(BoundPlan &bound) {
-  if (bound.status)
-    *bound.status = 0;
-  const Plan &plan = *bound.plan;
-  for (size_t i = 0; i < plan.steps.size(); ++i) {
-    const PlanStep &step = plan.steps[i];
-    if (step.isGemm) {
-      gemm->run(parallel, step.gemm,
-                static_cast<const float *>(bound.buffers[step.gemm.a]),
-                bound.buffers[step.gemm.b],
-                static_cast<float *>(bound.buffers[step.gemm.c]));
-      continue;
-    }
-    Kernel kernel = step.launch.kernel;
-    void *const *args = bound.args[i].data();
-    parallel.forEach(step.launch.grid,
-                     [=](int64_t task) { kernel(args, task); });
+void Executor::runMany(BoundPlan &bound, size_t count,
+                       const std::function<void(size_t)> &set) {
+  for (size_t i = 0; i < count; ++i) {
+    set(i);
+    run(bound);
   }
+}
+
+void Executor::checkStatus(const BoundPlan &bound) const {
   if (bound.status && *bound.status != 0)
     fail(Code::Internal,
          "entry %s: a kernel reported status %d (an append without a reserved "
          "slot)",
-         plan.name.c_str(), *bound.status);
+         bound.plan->name.c_str(), *bound.status);
 }

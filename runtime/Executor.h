@@ -3,11 +3,11 @@
 #define SPARSE_RUNTIME_EXECUTOR_H
 
 #include "Cache.h"
-#include "Gemm.h"
 #include "Memory.h"
 #include "Model.h"
-#include "Parallel.h"
 
+#include <functional>
+#include <memory>
 #include <vector>
 
 namespace sparse::runtime {
@@ -15,12 +15,18 @@ namespace sparse::runtime {
 /// The buffers of one plan bound to addresses, ready to run.
 struct BoundPlan {
   const Plan *plan = nullptr;
-  std::vector<void *> buffers;
+  size_t index = 0;
+  std::vector<void *> buffers;           ///< addresses of the device
   std::vector<std::vector<void *>> args; ///< per step
-  // Null where the plan has no such buffer.
+
+  // Where the host writes inputs and reads outputs. Null where the plan has no
+  // such buffer.
   int32_t *ids = nullptr, *positions = nullptr, *sequences = nullptr,
           *active = nullptr, *status = nullptr;
   float *hiddenIn = nullptr, *hiddenOut = nullptr, *logits = nullptr;
+
+  /// The range of all inputs and outputs: inputs, `status`, outputs.
+  uint64_t ioBegin = 0, statusBegin = 0, outputBegin = 0, ioEnd = 0;
 };
 
 /// Binds all plans of a model to one cache and runs them. All addresses are
@@ -28,23 +34,41 @@ struct BoundPlan {
 /// never run at the same time.
 class Executor {
 public:
-  Executor(const Model &model, Cache &cache, Memory &memory,
-           Parallel &parallel);
+  virtual ~Executor() = default;
 
   /// Null when the model has no such entry.
   BoundPlan *find(const Plan *plan);
 
-  /// Clears `status`, runs all steps and throws INTERNAL when a kernel has set
-  /// it.
-  void run(BoundPlan &bound);
+  /// Clears `status`, runs all steps, waits for the outputs and throws
+  /// INTERNAL when a kernel has set `status` or failed. RESOURCE_EXHAUSTED
+  /// means that nothing ran.
+  virtual void run(BoundPlan &bound) = 0;
+
+  /// Runs a plan `count` times; `set` writes the inputs of each. Where steps
+  /// queue up, nothing waits for one of them but the last: only its outputs are
+  /// there afterwards.
+  virtual void runMany(BoundPlan &bound, size_t count,
+                       const std::function<void(size_t)> &set);
 
   uint64_t arenaBytes() const { return arena.size(); }
 
-private:
-  Parallel &parallel;
-  std::unique_ptr<Gemm> gemm;
+protected:
+  Executor(const Model &model, Cache &cache, std::shared_ptr<Memory> memory);
+
+  /// Makes the host use `base` for what lies at the start of `io`.
+  void setHostIo(uint8_t *base);
+  void checkStatus(const BoundPlan &bound) const;
+
+  Cache &cache;
+  std::shared_ptr<Memory> memory;
   Region arena, io;
   std::vector<BoundPlan> plans;
+
+private:
+  void layOut(const Model &model);
+  void bind();
+
+  std::vector<std::vector<uint64_t>> ioOffsets; ///< per plan and buffer
 };
 
 } // namespace sparse::runtime

@@ -37,7 +37,7 @@ void ReferenceGemm::run(Parallel &parallel, const GemmStep &step,
                         const float *a, const void *b, float *c) {
   parallel.forEach(ceilDiv(step.n, 64), [&](int64_t task) {
     int64_t columns = std::min<int64_t>(64, step.n - task * 64);
-    if (step.weights == DType::BF16) {
+    if (step.dtype == DType::BF16) {
       const uint16_t *weights =
           static_cast<const uint16_t *>(b) + task * step.k * 64;
       panel(step, a, c + task * 64, columns,

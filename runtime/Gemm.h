@@ -18,7 +18,7 @@ class Gemm {
 public:
   virtual ~Gemm() = default;
 
-  /// `a` f32[m,k], `b` [ceil(n/64)][k][64] of `step.weights`, `c` f32[m,n].
+  /// `a` f32[m,k], `b` [ceil(n/64)][k][64] of `step.dtype`, `c` f32[m,n].
   virtual void run(Parallel &parallel, const GemmStep &step, const float *a,
                    const void *b, float *c) = 0;
 };

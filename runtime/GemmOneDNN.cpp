@@ -145,7 +145,7 @@ void OneDNNGemm::runTile(const GemmStep &step, const Tiling &tiling,
   // at multiples of 64 bytes.
   size_t scratchSize = ceilDiv(tile.scratch, 64) * 16;
   size_t tileSize = ceilDiv(step.m * columns, 16) * 16;
-  bool widen = step.weights == DType::BF16;
+  bool widen = step.dtype == DType::BF16;
   std::vector<float> buffer =
       takeBuffer(scratchSize + tileSize + (widen ? weights : 0) + 16);
   float *start = reinterpret_cast<float *>(

@@ -31,6 +31,7 @@ public:
   JsonRef at(size_t index) const;
   size_t size() const;
   bool isNull() const { return value.is_null(); }
+  bool isArray() const { return value.is_array(); }
   bool isString() const { return value.is_string(); }
 
   int64_t asInt(int64_t min, int64_t max) const;

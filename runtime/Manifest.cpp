@@ -40,6 +40,13 @@ const Section *Manifest::findSection(const std::string &path) const {
   return nullptr;
 }
 
+const DeviceInfo *Manifest::findDevice(const std::string &name) const {
+  for (const DeviceInfo &device : devices)
+    if (device.name == name)
+      return &device;
+  return nullptr;
+}
+
 static bool isHexDigest(const std::string &text) {
   if (text.size() != 64)
     return false;
@@ -246,12 +253,66 @@ static void expectSection(const JsonRef &json, const Manifest &manifest,
     json.fail("'" + path + "' is not a section of kind " + kind);
 }
 
+static Target parseTarget(const JsonRef &json, const Manifest &manifest) {
+  Target target;
+  target.name = json.getString("name");
+  target.code = json.getString("code");
+  expectSection(json, manifest, target.code, "code");
+  if (json.has("ptx")) {
+    target.ptx = json.getString("ptx");
+    expectSection(json, manifest, target.ptx, "code");
+  }
+  JsonRef features = json.at("requires");
+  for (size_t i = 0, e = features.size(); i != e; ++i)
+    target.requires_.push_back(features.at(i).asString());
+  return target;
+}
+
+static EntryInfo parseEntry(const JsonRef &json, const Manifest &manifest) {
+  EntryInfo entry;
+  entry.name = json.getString("name");
+  entry.kind = json.getString("kind");
+  entry.rows = json.getInt("rows", 1, maxRows);
+  entry.plan = json.getString("plan");
+  expectSection(json, manifest, entry.plan, "plan");
+  return entry;
+}
+
+static DeviceInfo parseDevice(const JsonRef &json, const std::string &name,
+                              const Manifest &manifest) {
+  DeviceInfo device;
+  device.name = name;
+  JsonRef targets = json.at("targets");
+  for (size_t i = 0, e = targets.size(); i != e; ++i)
+    device.targets.push_back(parseTarget(targets.at(i), manifest));
+
+  JsonRef layers = json.at("cache").at("layers");
+  if (layers.size() != manifest.model.layers)
+    layers.fail("expected one layout per layer");
+  for (size_t i = 0, e = layers.size(); i != e; ++i)
+    device.layers.push_back(parseLayer(layers.at(i), manifest.model));
+
+  JsonRef entries = json.at("entries");
+  std::set<std::string> names;
+  for (size_t i = 0, e = entries.size(); i != e; ++i) {
+    device.entries.push_back(parseEntry(entries.at(i), manifest));
+    if (!names.insert(device.entries.back().name).second)
+      entries.at(i).fail("two entries have this name");
+  }
+  return device;
+}
+
 static void parseBody(const JsonRef &root, Manifest &manifest) {
   manifest.createdBy = root.getString("created_by");
   manifest.sourceName = root.at("source").getString("name");
   manifest.sourceSha256 = root.at("source").getString("sha256");
   manifest.policy = root.getString("policy");
   manifest.model = parseFacts(root.at("model"));
+  if (root.has("weights")) {
+    if (root.getString("weights") != "none")
+      root.at("weights").fail("expected none");
+    manifest.weightless = true;
+  }
 
   JsonRef sections = root.at("sections");
   for (size_t i = 0, e = sections.size(); i != e; ++i) {
@@ -261,39 +322,16 @@ static void parseBody(const JsonRef &root, Manifest &manifest) {
     manifest.sections.push_back(section);
   }
 
-  JsonRef targets = root.at("targets");
-  for (size_t i = 0, e = targets.size(); i != e; ++i) {
-    JsonRef json = targets.at(i);
-    Target target;
-    target.name = json.getString("name");
-    target.code = json.getString("code");
-    expectSection(json, manifest, target.code, "code");
-    JsonRef features = json.at("requires");
-    for (size_t j = 0, n = features.size(); j != n; ++j)
-      target.requires_.push_back(features.at(j).asString());
-    manifest.targets.push_back(target);
+  JsonRef devices = root.at("devices");
+  devices.expectObject();
+  for (auto it = devices.value.begin(); it != devices.value.end(); ++it) {
+    if (it.key() != "cpu" && it.key() != "cuda")
+      devices.fail("unknown device '" + it.key() + "'");
+    manifest.devices.push_back(
+        parseDevice(devices.at(it.key().c_str()), it.key(), manifest));
   }
-
-  JsonRef layers = root.at("cache").at("layers");
-  if (layers.size() != manifest.model.layers)
-    layers.fail("expected one layout per layer");
-  for (size_t i = 0, e = layers.size(); i != e; ++i)
-    manifest.layers.push_back(parseLayer(layers.at(i), manifest.model));
-
-  JsonRef entries = root.at("entries");
-  std::set<std::string> names;
-  for (size_t i = 0, e = entries.size(); i != e; ++i) {
-    JsonRef json = entries.at(i);
-    EntryInfo entry;
-    entry.name = json.getString("name");
-    entry.kind = json.getString("kind");
-    entry.rows = json.getInt("rows", 1, maxRows);
-    entry.plan = json.getString("plan");
-    expectSection(json, manifest, entry.plan, "plan");
-    if (!names.insert(entry.name).second)
-      json.fail("two entries have this name");
-    manifest.entries.push_back(entry);
-  }
+  if (manifest.devices.empty())
+    devices.fail("expected cpu, cuda or both");
 }
 
 Manifest sparse::runtime::parseManifest(const std::string &text,
@@ -311,6 +349,11 @@ Manifest sparse::runtime::parseManifest(const std::string &text,
   if (version > schemaVersion)
     fail(Code::Incompatible,
          "%s: schema version %lld is newer than %lld; use a newer runtime",
+         where.c_str(), static_cast<long long>(version),
+         static_cast<long long>(schemaVersion));
+  if (version < schemaVersion)
+    fail(Code::Incompatible,
+         "%s: schema version %lld is older than %lld; compile the model again",
          where.c_str(), static_cast<long long>(version),
          static_cast<long long>(schemaVersion));
   Manifest manifest;

@@ -10,7 +10,7 @@
 
 namespace sparse::runtime {
 
-inline constexpr int64_t schemaVersion = 1;
+inline constexpr int64_t schemaVersion = 2;
 
 /// What the rows of a component belong to. Page and slot components have one
 /// entry per logical page or slot; the rest is one block per sequence.
@@ -63,6 +63,7 @@ struct ModelFacts {
 
 struct Target {
   std::string name, code;
+  std::string ptx; ///< the same for cards that are newer; empty = none
   std::vector<std::string> requires_;
 };
 
@@ -76,15 +77,24 @@ struct Section {
   uint64_t bytes = 0;
 };
 
-struct Manifest {
-  std::string createdBy, sourceName, sourceSha256, policy;
-  ModelFacts model;
+/// What an artifact holds for one kind of device. Layouts, plans and packed
+/// weights differ between them.
+struct DeviceInfo {
+  std::string name; ///< "cpu" or "cuda"
   std::vector<Target> targets;
   std::vector<LayerLayout> layers;
   std::vector<EntryInfo> entries;
+};
+
+struct Manifest {
+  std::string createdBy, sourceName, sourceSha256, policy;
+  ModelFacts model;
+  bool weightless = false; ///< shapes only: for measuring speed
+  std::vector<DeviceInfo> devices;
   std::vector<Section> sections;
 
   const Section *findSection(const std::string &path) const;
+  const DeviceInfo *findDevice(const std::string &name) const;
 };
 
 /// Checks the digest of the bytes, then the schema version, then everything

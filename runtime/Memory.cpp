@@ -4,6 +4,8 @@
 #include "Checked.h"
 #include "File.h"
 
+#include <algorithm>
+#include <cstring>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <utility>
@@ -13,6 +15,8 @@ using namespace sparse::runtime;
 size_t sparse::runtime::osPageBytes() {
   return static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 }
+
+uint64_t Memory::granularity() const { return osPageBytes(); }
 
 void *Memory::reserve(size_t bytes, bool huge) {
   if (huge)
@@ -32,13 +36,51 @@ void Memory::decommit(void *address, size_t bytes) {
 
 void Memory::release(void *address, size_t bytes) { ::munmap(address, bytes); }
 
-Region::Region(Memory &memory, uint64_t size, bool committed, bool huge)
-    : memory(&memory), bytes(alignTo(size ? size : 1, osPageBytes())) {
+static void fillOne(uint8_t *out, uint64_t bytes, const void *element,
+                    uint64_t size) {
+  if (bytes == 0)
+    return;
+  std::memcpy(out, element, size);
+  // Doubling: as fast as a copy.
+  for (uint64_t done = size; done < bytes;) {
+    uint64_t chunk = done < bytes - done ? done : bytes - done;
+    std::memcpy(out + done, out, chunk);
+    done += chunk;
+  }
+}
+
+void Memory::fill(void *to, Rows rows, const void *element, size_t size) {
+  for (uint64_t i = 0; i < rows.count; ++i)
+    fillOne(static_cast<uint8_t *>(to) + i * rows.pitch, rows.bytes, element,
+            size);
+}
+
+void Memory::copy(void *to, const void *from, Rows rows) {
+  for (uint64_t i = 0; i < rows.count; ++i)
+    std::memcpy(static_cast<uint8_t *>(to) + i * rows.pitch,
+                static_cast<const uint8_t *>(from) + i * rows.pitch,
+                rows.bytes);
+}
+
+void Memory::upload(void *to, const void *host, Rows rows) {
+  Memory::copy(to, host, rows);
+}
+
+void Memory::download(void *host, const void *from, uint64_t bytes) {
+  std::memcpy(host, from, bytes);
+}
+
+Region::Region(Memory &memory, uint64_t size, Backing backing, bool huge)
+    : memory(&memory), bytes(alignTo(size ? size : 1, memory.granularity())),
+      whole(backing == Backing::Whole ||
+            (backing == Backing::Touched && memory.overcommits())) {
+  if (!whole)
+    backed.resize(bytes / memory.granularity());
   base = static_cast<uint8_t *>(memory.reserve(bytes, huge));
   if (!base)
     fail(Code::ResourceExhausted, "cannot reserve %llu bytes of addresses",
          static_cast<unsigned long long>(bytes));
-  if (committed && !memory.commit(base, bytes)) {
+  if (whole && !memory.commit(base, bytes)) {
     memory.release(base, bytes);
     fail(Code::ResourceExhausted, "cannot commit %llu bytes",
          static_cast<unsigned long long>(bytes));
@@ -47,12 +89,15 @@ Region::Region(Memory &memory, uint64_t size, bool committed, bool huge)
 
 Region::Region(Region &&other) noexcept
     : memory(other.memory), base(std::exchange(other.base, nullptr)),
-      bytes(std::exchange(other.bytes, 0)) {}
+      bytes(std::exchange(other.bytes, 0)), whole(other.whole),
+      backed(std::move(other.backed)) {}
 
 Region &Region::operator=(Region &&other) noexcept {
   std::swap(memory, other.memory);
   std::swap(base, other.base);
   std::swap(bytes, other.bytes);
+  std::swap(whole, other.whole);
+  std::swap(backed, other.backed);
   return *this;
 }
 
@@ -61,10 +106,38 @@ Region::~Region() {
     memory->release(base, bytes);
 }
 
-void Region::decommit(uint64_t begin, uint64_t end) const {
-  uint64_t page = osPageBytes();
-  begin = ceilDiv(begin, page) * page;
-  end = end / page * page;
-  if (begin < end)
-    memory->decommit(base + begin, end - begin);
+bool Region::commit(uint64_t begin, uint64_t end) {
+  if (whole || begin >= end)
+    return true;
+  uint64_t granule = memory->granularity();
+  uint64_t first = begin / granule, last = ceilDiv(end, granule);
+  while (first < last) {
+    // One call for each run of granules without memory.
+    uint64_t stop = first;
+    while (stop < last && !backed[stop])
+      ++stop;
+    if (stop > first) {
+      if (!memory->commit(base + first * granule, (stop - first) * granule))
+        return false;
+      std::fill(backed.begin() + first, backed.begin() + stop, true);
+    }
+    first = stop + 1;
+  }
+  return true;
+}
+
+void Region::decommit(uint64_t begin, uint64_t end) {
+  uint64_t granule = memory->granularity();
+  uint64_t first = ceilDiv(begin, granule), last = end / granule;
+  while (first < last) {
+    uint64_t stop = first;
+    while (stop < last && (whole || backed[stop]))
+      ++stop;
+    if (stop > first) {
+      memory->decommit(base + first * granule, (stop - first) * granule);
+      if (!whole && !memory->overcommits())
+        std::fill(backed.begin() + first, backed.begin() + stop, false);
+    }
+    first = stop + 1;
+  }
 }

@@ -2,7 +2,6 @@
 
 #include "Model.h"
 #include "Checked.h"
-#include "CpuFeatures.h"
 #include "Sha256.h"
 
 #include <algorithm>
@@ -31,36 +30,62 @@ static void verifyDigest(const File &file, const Section &section,
          file.path.c_str());
 }
 
-static bool shouldMap(const File &file, const LoadOptions &options) {
+static bool shouldMap(const File &file, const LoadOptions &options,
+                      const Device &device) {
   uint64_t physical = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
                       static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  return options.mapWeights || file.size > physical / 2;
+  // Weights that move to a device are read once.
+  return options.mapWeights || !device.onHost() || file.size > physical / 2;
 }
 
-void Model::choose(const LoadOptions &options) {
-  std::set<std::string> features =
-      options.cpuFeatures.empty() ? hostCpuFeatures() : options.cpuFeatures;
+/// Takes one device: what the artifact has for it, and the best target that
+/// runs there.
+void Model::choose(const std::string &name, const LoadOptions &options) {
+  chosenPart = info.findDevice(deviceKind(name));
+  if (!chosenPart) {
+    std::string have;
+    for (const DeviceInfo &device : info.devices)
+      have += " " + device.name;
+    fail(Code::Incompatible,
+         "%s: the model is not compiled for device '%s', only for%s",
+         directory.c_str(), name.c_str(), have.c_str());
+  }
+  place = openDevice(name, options);
   std::string reasons;
-  for (const Target &target : info.targets) {
+  for (const Target &target : chosenPart->targets) {
     if (!options.target.empty() && target.name != options.target)
       continue;
-    std::string missing;
-    for (const std::string &feature : target.requires_)
-      if (!features.count(feature))
-        missing += " " + feature;
+    std::string missing = place->lacks(target);
     if (missing.empty()) {
       chosen = &target;
       return;
     }
-    reasons += "; " + target.name + " needs" + missing;
+    reasons += "; " + target.name + " needs " + missing;
   }
   if (reasons.empty())
     fail(options.target.empty() ? Code::Incompatible : Code::NotFound,
          "%s: there is no code for target '%s'", directory.c_str(),
          options.target.c_str());
-  fail(Code::Incompatible,
-       "%s: no target runs on this CPU%s; compile with a lower --target",
-       directory.c_str(), reasons.c_str());
+  fail(Code::Incompatible, "%s: no target runs on %s%s; compile with another --target",
+       directory.c_str(), place->name().c_str(), reasons.c_str());
+}
+
+void Model::open(const LoadOptions &options) {
+  std::string names = options.device;
+  while (true) {
+    size_t comma = names.find(',');
+    try {
+      return choose(names.substr(0, comma), options);
+    } catch (const Error &error) {
+      if (comma == std::string::npos || (error.code != Code::Unavailable &&
+                                         error.code != Code::Incompatible))
+        throw;
+      if (options.log)
+        options.log(LogLevel::Warning,
+                    std::string(error.what()) + "; trying the next device");
+    }
+    names = names.substr(comma + 1);
+  }
 }
 
 Model::Model(const std::string &path, const LoadOptions &options)
@@ -68,7 +93,15 @@ Model::Model(const std::string &path, const LoadOptions &options)
   ModelDir dir(path);
   File manifestFile = dir.open("manifest.json");
   info = parseManifest(readFile(manifestFile, maxManifest), manifestFile.path);
-  choose(options);
+  open(options);
+  if (info.weightless && !options.randomWeights)
+    fail(Code::FailedPrecondition,
+         "%s was compiled without weights: only its speed can be measured, "
+         "with random ones (sparse-run bench --weights=random:SEED)",
+         path.c_str());
+  if (!info.weightless && options.randomWeights)
+    fail(Code::FailedPrecondition,
+         "%s has weights; random ones are for artifacts without", path.c_str());
   if (!options.verify && options.log)
     options.log(LogLevel::Warning,
                 path + ": digests of sections are not checked");
@@ -82,7 +115,7 @@ Model::Model(const std::string &path, const LoadOptions &options)
     File file = dir.open(section.path);
     verifySize(file, section);
     Mapping bytes;
-    if (section.kind == "weights" && !shouldMap(file, options))
+    if (section.kind == "weights" && !shouldMap(file, options, *place))
       bytes = Mapping::copy(file);
     else
       bytes = Mapping(file);
@@ -104,12 +137,20 @@ Model::Model(const std::string &path, const LoadOptions &options)
                           files.at(weightsSection->path).path);
   if (tokenizerSection)
     tokenizerText = readFile(files.at(tokenizerSection->path), maxTokenizer);
-  code = CodeObject(std::move(files.at(chosen->code)));
-  for (const EntryInfo &entry : info.entries) {
+  place->load(*chosen, files);
+  for (const EntryInfo &entry : chosenPart->entries) {
     const File &file = files.at(entry.plan);
-    entries.push_back(parsePlan(readFile(file, maxPlan), file.path, entry, info,
-                                weights, code));
+    entries.push_back(parsePlan(readFile(file, maxPlan), file.path, entry,
+                                info.model, *chosenPart,
+                                info.weightless ? nullptr : &weights, *place));
   }
+  if (info.weightless)
+    place->placeRandom(entries, options.weightsSeed);
+  else
+    place->place(entries);
+  // What has moved to a device is not needed here.
+  if (!place->onHost())
+    weights = SafeTensors();
   indexPlans();
 }
 
@@ -137,7 +178,7 @@ void Model::indexPlans() {
             [](const Plan *a, const Plan *b) { return a->rows < b->rows; });
 
   bool capped = false, chunk = false, other = false;
-  for (const LayerLayout &layout : info.layers) {
+  for (const LayerLayout &layout : chosenPart->layers) {
     bool has = std::any_of(layout.caps.begin(), layout.caps.end(),
                            [](int64_t cap) { return cap >= 0; });
     if (!has)

@@ -2,7 +2,7 @@
 #ifndef SPARSE_RUNTIME_MODEL_H
 #define SPARSE_RUNTIME_MODEL_H
 
-#include "CodeObject.h"
+#include "Device.h"
 #include "Manifest.h"
 #include "Plan.h"
 #include "SafeTensors.h"
@@ -14,6 +14,10 @@
 
 namespace sparse::runtime {
 
+namespace cuda {
+struct Platform;
+}
+
 enum class LogLevel { Debug = 0, Info = 1, Warning = 2, Error = 3 };
 using LogFn = std::function<void(LogLevel, const std::string &)>;
 
@@ -24,10 +28,18 @@ struct LoadOptions {
   /// the memory, decoding is slower. Weights of more than half of the physical
   /// memory are always mapped.
   bool mapWeights = false;
-  /// Name of the target to use; empty = the best that the CPU supports.
+  /// The device to run on: "cpu", "cuda" or "cuda:N"; with commas between, the
+  /// first of these that is there and that the model has code for.
+  std::string device = "cpu";
+  /// Random numbers for the weights of an artifact that has none.
+  bool randomWeights = false;
+  uint64_t weightsSeed = 0;
+  /// Name of the target to use; empty = the best that the device supports.
   std::string target;
   /// CPU features to assume; empty = those of the host.
   std::set<std::string> cpuFeatures;
+  /// The libraries of CUDA; null = those of this machine.
+  const cuda::Platform *cuda = nullptr;
   LogFn log;
 };
 
@@ -38,6 +50,10 @@ public:
   Model(const std::string &path, const LoadOptions &options);
 
   const Manifest &manifest() const { return info; }
+  /// Where it runs, and what the artifact holds for that.
+  const Device &device() const { return *place; }
+  const DeviceInfo &part() const { return *chosenPart; }
+  const std::vector<LayerLayout> &layers() const { return chosenPart->layers; }
   const Target &target() const { return *chosen; }
   const std::vector<Plan> &plans() const { return entries; }
   const std::string &path() const { return directory; }
@@ -57,14 +73,16 @@ public:
   uint64_t denseSlotBytes(const LayerLayout &layout) const;
 
 private:
-  void choose(const LoadOptions &options);
+  void open(const LoadOptions &options);
+  void choose(const std::string &name, const LoadOptions &options);
   void indexPlans();
 
   std::string directory;
   Manifest info;
+  std::shared_ptr<Device> place;
+  const DeviceInfo *chosenPart = nullptr;
   const Target *chosen = nullptr;
   SafeTensors weights;
-  CodeObject code;
   std::vector<Plan> entries;
   const Plan *prefillPlan = nullptr;
   std::vector<const Plan *> buckets;

@@ -4,7 +4,6 @@
 #include "Checked.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
 using namespace sparse::runtime;
@@ -15,12 +14,11 @@ static constexpr uint64_t growBytes = 4 << 20;
 PagePool::PagePool(Memory &memory, uint64_t pageBytes, uint64_t limit)
     : memory(memory), bytes(pageBytes),
       maxPages(std::min<uint64_t>(limit, std::numeric_limits<int32_t>::max())),
-      region(memory, checkedMul(maxPages, pageBytes), /*committed=*/false,
+      region(memory, checkedMul(maxPages, pageBytes), Backing::Explicit,
              /*huge=*/true) {}
 
 void PagePool::ensure(uint64_t n) {
-  uint64_t free = counts.size() - used;
-  if (n <= free)
+  if (n == 0)
     return;
   if (n > maxPages - used)
     fail(Code::ResourceExhausted,
@@ -30,19 +28,27 @@ void PagePool::ensure(uint64_t n) {
          static_cast<unsigned long long>(maxPages),
          static_cast<unsigned long long>(bytes),
          static_cast<unsigned long long>(n));
-  uint64_t old = counts.size();
-  uint64_t wanted = old + (n - free);
-  uint64_t step = std::max<uint64_t>(1, growBytes / bytes);
-  wanted = std::min(maxPages, ceilDiv(wanted, step) * step);
-  // The only two things that can fail come first.
+  uint64_t old = counts.size(), free = old - used;
+  uint64_t wanted = old;
+  if (n > free) {
+    uint64_t step = std::max<uint64_t>(1, growBytes / bytes);
+    wanted = std::min(maxPages, ceilDiv(old + (n - free), step) * step);
+  }
+  // The only things that can fail come first.
   counts.reserve(wanted);
-  uint64_t begin = old * bytes / osPageBytes() * osPageBytes();
-  uint64_t end =
-      std::min(region.size(), alignTo(wanted * bytes, osPageBytes()));
-  if (!memory.commit(region.data() + begin, end - begin))
+  bool enough = region.commit(old * bytes, wanted * bytes);
+  // Pages whose memory was given back may need it again.
+  uint64_t left = std::min(n, free);
+  for (uint64_t page = lowest; enough && left > 0; ++page)
+    if (counts[page] == 0) {
+      enough = region.commit(page * bytes, (page + 1) * bytes);
+      --left;
+    }
+  if (!enough)
     fail(Code::ResourceExhausted,
-         "the system has no memory for %llu more cache pages",
-         static_cast<unsigned long long>(wanted - old));
+         "there is no memory for %llu more cache pages of %llu bytes",
+         static_cast<unsigned long long>(n),
+         static_cast<unsigned long long>(bytes));
   counts.resize(wanted, 0);
 }
 
@@ -76,36 +82,38 @@ void PagePool::release(std::vector<int32_t> &pages) {
     returnMemory(first, last);
 }
 
-/// Pages first..last are free. OS pages that also belong to a neighbour in use
+void PagePool::clear(uint64_t begin, uint64_t end) {
+  const uint8_t zero = 0;
+  if (begin < end)
+    memory.fill(region.data() + begin, end - begin, &zero, 1);
+}
+
+/// Pages first..last are free. Granules that also belong to a neighbour in use
 /// stay, and only our part of them is cleared.
 void PagePool::returnMemory(int32_t first, int32_t last) {
-  uint64_t os = osPageBytes();
-  uint64_t begin = first * bytes, end = (last + 1) * bytes;
-  uint64_t low = ceilDiv(begin, os) * os, high = end / os * os;
-  auto isFree = [&](int64_t page) {
-    return page < 0 || static_cast<uint64_t>(page) >= counts.size() ||
-           counts[page] == 0;
-  };
+  uint64_t granule = memory.granularity();
+  uint64_t begin = static_cast<uint64_t>(first) * bytes;
+  uint64_t end = (static_cast<uint64_t>(last) + 1) * bytes;
+  uint64_t low = ceilDiv(begin, granule) * granule;
+  uint64_t high = end / granule * granule;
   auto rangeFree = [&](uint64_t from, uint64_t to) {
     for (uint64_t page = from / bytes; page * bytes < to; ++page)
-      if (!isFree(static_cast<int64_t>(page)))
+      if (page < counts.size() && counts[page] != 0)
         return false;
     return true;
   };
-  // The OS pages at both ends may have become free as a whole.
-  uint64_t down = begin / os * os;
-  uint64_t up = std::min(alignTo(end, os), region.size());
+  // The granules at both ends may have become free as a whole.
+  uint64_t down = begin / granule * granule;
+  uint64_t up = std::min(alignTo(end, granule), region.size());
   if (down < begin && rangeFree(down, begin))
     low = down;
   if (up > end && rangeFree(end, up))
     high = up;
   if (low >= high) {
-    std::memset(region.data() + begin, 0, end - begin);
+    clear(begin, end);
     return;
   }
-  if (begin < low)
-    std::memset(region.data() + begin, 0, low - begin);
-  if (end > high)
-    std::memset(region.data() + high, 0, end - high);
-  memory.decommit(region.data() + low, high - low);
+  clear(begin, low);
+  clear(high, end);
+  region.decommit(low, high);
 }

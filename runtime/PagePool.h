@@ -18,7 +18,13 @@ public:
   PagePool(Memory &memory, uint64_t pageBytes, uint64_t limit);
 
   uint8_t *base() const { return region.data(); }
-  uint8_t *address(int32_t page) const { return base() + page * bytes; }
+  uint8_t *address(int32_t page) const {
+    return base() + static_cast<uint64_t>(page) * bytes;
+  }
+  /// Copies the content of a page.
+  void copy(int32_t to, int32_t from) {
+    memory.copy(address(to), address(from), bytes);
+  }
   uint64_t pageBytes() const { return bytes; }
   uint64_t limit() const { return maxPages; }
   uint64_t inUse() const { return used; }
@@ -43,12 +49,13 @@ public:
   void release(std::vector<int32_t> &pages);
 
 private:
+  void clear(uint64_t begin, uint64_t end);
   void returnMemory(int32_t first, int32_t last);
 
   Memory &memory;
   uint64_t bytes, maxPages;
   Region region;
-  std::vector<uint32_t> counts; ///< one per committed page
+  std::vector<uint32_t> counts; ///< one per page that was ever committed
   uint64_t used = 0, mostUsed = 0;
   int32_t lowest = 0; ///< no page below is free
 };

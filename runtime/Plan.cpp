@@ -26,10 +26,10 @@ namespace {
 class PlanParser {
 public:
   PlanParser(const JsonRef &root, const EntryInfo &entry,
-             const Manifest &manifest, const SafeTensors &weights,
-             const CodeObject &code)
-      : root(root), entry(entry), manifest(manifest), weights(weights),
-        code(code) {}
+             const ModelFacts &facts, const DeviceInfo &part,
+             const SafeTensors *weights, const Device &device)
+      : root(root), entry(entry), facts(facts), part(part),
+        weights(weights), device(device) {}
 
   Plan parse();
 
@@ -41,6 +41,7 @@ private:
   void parseState(const JsonRef &json, PlanBuffer &buffer);
   PlanStep parseStep(const JsonRef &json);
   void parseLaunch(const JsonRef &json, LaunchStep &step);
+  void parseGeometry(const JsonRef &json, LaunchStep &step);
   void parseGemm(const JsonRef &json, GemmStep &step);
   uint32_t bufferIndex(const JsonRef &json);
   void expectMatrix(const JsonRef &json, uint32_t index, uint64_t bytes,
@@ -48,11 +49,12 @@ private:
 
   const JsonRef &root;
   const EntryInfo &entry;
-  const Manifest &manifest;
-  const SafeTensors &weights;
-  const CodeObject &code;
+  const ModelFacts &facts;
+  const DeviceInfo &part;
+  const SafeTensors *weights;
+  const Device &device;
   Plan plan;
-  std::map<std::string, Kernel> kernels;
+  std::map<std::string, KernelRef> kernels;
 };
 
 } // namespace
@@ -65,7 +67,7 @@ void PlanParser::parseInput(const JsonRef &json, PlanBuffer &buffer) {
   else if (buffer.name == "status")
     rowBytes = 4;
   else if (buffer.name == "hidden")
-    rowBytes = checkedMul(plan.rows, checkedMul(manifest.model.hidden, 4));
+    rowBytes = checkedMul(plan.rows, checkedMul(facts.hidden, 4));
   else
     json.fail("unknown input '" + buffer.name + "'");
   if (buffer.bytes != rowBytes)
@@ -76,9 +78,9 @@ void PlanParser::parseInput(const JsonRef &json, PlanBuffer &buffer) {
 void PlanParser::parseOutput(const JsonRef &json, PlanBuffer &buffer) {
   uint64_t width = 0;
   if (buffer.name == "hidden")
-    width = manifest.model.hidden;
+    width = facts.hidden;
   else if (buffer.name == "logits")
-    width = manifest.model.vocab;
+    width = facts.vocab;
   else
     json.fail("unknown output '" + buffer.name + "'");
   uint64_t bytes = checkedMul(plan.rows, checkedMul(width, 4));
@@ -88,7 +90,12 @@ void PlanParser::parseOutput(const JsonRef &json, PlanBuffer &buffer) {
 }
 
 void PlanParser::parseWeight(const JsonRef &json, PlanBuffer &buffer) {
-  const TensorView *view = weights.find(buffer.name);
+  if (!weights) {
+    if (!parseDType(json.getString("dtype"), buffer.dtype))
+      json.at("dtype").fail("unknown type");
+    return;
+  }
+  const TensorView *view = weights->find(buffer.name);
   if (!view)
     json.fail("there is no weight '" + buffer.name + "'");
   if (buffer.bytes > view->bytes)
@@ -97,16 +104,17 @@ void PlanParser::parseWeight(const JsonRef &json, PlanBuffer &buffer) {
   if (reinterpret_cast<uintptr_t>(view->data) % dtypeBytes(view->dtype))
     json.fail("weight '" + buffer.name + "' is not aligned to its element");
   buffer.weight = view->data;
+  buffer.dtype = view->dtype;
 }
 
 void PlanParser::parseState(const JsonRef &json, PlanBuffer &buffer) {
   buffer.layer =
-      json.getInt("layer", 0, static_cast<int64_t>(manifest.layers.size()) - 1);
+      json.getInt("layer", 0, static_cast<int64_t>(part.layers.size()) - 1);
   if (buffer.name == "key" || buffer.name == "value") {
     buffer.part = buffer.name == "key" ? StatePart::Key : StatePart::Value;
     return;
   }
-  const LayerLayout &layout = manifest.layers[buffer.layer];
+  const LayerLayout &layout = part.layers[buffer.layer];
   const Component *component = layout.find(buffer.name);
   if (!component)
     json.fail("layer " + std::to_string(buffer.layer) + " has no component '" +
@@ -157,6 +165,38 @@ uint32_t PlanParser::bufferIndex(const JsonRef &json) {
       json.asInt(0, static_cast<int64_t>(plan.buffers.size()) - 1));
 }
 
+/// Three numbers, or one that stands for itself and two ones.
+static std::array<uint32_t, 3> parseExtents(const JsonRef &json, int64_t min) {
+  auto number = [&](const JsonRef &value, int64_t max) {
+    return static_cast<uint32_t>(value.asInt(min, max));
+  };
+  if (!json.isArray())
+    return {number(json, maxDim), 1, 1};
+  if (json.size() != 3)
+    json.fail("expected three numbers");
+  return {number(json.at(size_t(0)), maxDim), number(json.at(1), 65535),
+          number(json.at(2), 65535)};
+}
+
+void PlanParser::parseGeometry(const JsonRef &json, LaunchStep &step) {
+  if (device.onHost()) {
+    step.grid[0] = static_cast<uint32_t>(json.getInt("grid", 0, maxDim));
+    return;
+  }
+  step.grid = parseExtents(json.at("grid"), 1);
+  step.block = parseExtents(json.at("block"), 1);
+  if (uint64_t(step.block[0]) * step.block[1] * step.block[2] > 1024)
+    json.at("block").fail("more than 1024 threads");
+  if (json.has("cluster"))
+    step.cluster = static_cast<uint32_t>(json.getInt("cluster", 1, 16));
+  if (step.grid[0] % step.cluster != 0)
+    json.at("cluster").fail("the grid does not consist of whole clusters");
+  if (json.has("shared"))
+    step.shared = static_cast<uint32_t>(json.getInt("shared", 0, 1 << 20));
+  if (json.has("dependent"))
+    step.dependent = json.at("dependent").asBool();
+}
+
 void PlanParser::parseLaunch(const JsonRef &json, LaunchStep &step) {
   const std::string &name = json.getString("kernel");
   auto it = kernels.find(name);
@@ -164,13 +204,14 @@ void PlanParser::parseLaunch(const JsonRef &json, LaunchStep &step) {
     // An embedded NUL would look up another name than the one in the file.
     if (name.empty() || name.find('\0') != std::string::npos)
       json.fail("malformed kernel name");
-    Kernel kernel = code.find(name.c_str());
+    KernelRef kernel = device.find(name.c_str());
     if (!kernel)
       json.fail("the code has no kernel '" + name + "'");
     it = kernels.emplace(name, kernel).first;
   }
+  step.name = name;
   step.kernel = it->second;
-  step.grid = json.getInt("grid", 0, maxDim);
+  parseGeometry(json, step);
   JsonRef args = json.at("args");
   for (size_t i = 0, e = args.size(); i != e; ++i)
     step.args.push_back(bufferIndex(args.at(i)));
@@ -197,17 +238,21 @@ void PlanParser::parseGemm(const JsonRef &json, GemmStep &step) {
   step.b = bufferIndex(json.at("b"));
   step.c = bufferIndex(json.at("c"));
   step.accumulate = json.at("accumulate").asBool();
-  if (json.getString("format") != "panel64")
-    json.at("format").fail("expected panel64");
-  if (!parseDType(json.getString("dtype"), step.weights) ||
-      (step.weights != DType::F32 && step.weights != DType::BF16))
-    json.at("dtype").fail("expected f32 or bf16");
-  expectMatrix(json.at("a"), step.a, checkedMul(checkedMul(step.m, step.k), 4),
+  const bool host = device.onHost();
+  if (json.getString("format") != (host ? "panel64" : "rows"))
+    json.at("format").fail(host ? "expected panel64" : "expected rows");
+  if (!parseDType(json.getString("dtype"), step.dtype) ||
+      (step.dtype != DType::F32 && step.dtype != DType::BF16 &&
+       (host || step.dtype != DType::F16)))
+    json.at("dtype").fail(host ? "expected f32 or bf16"
+                               : "expected f32, bf16 or f16");
+  uint64_t element = dtypeBytes(step.dtype);
+  uint64_t columns = host ? ceilDiv(step.n, 64) * 64 : step.n;
+  expectMatrix(json.at("a"), step.a,
+               checkedMul(checkedMul(step.m, step.k), host ? 4 : element),
                false);
   expectMatrix(json.at("b"), step.b,
-               checkedMul(checkedMul(ceilDiv(step.n, 64) * 64, step.k),
-                          dtypeBytes(step.weights)),
-               false);
+               checkedMul(checkedMul(columns, step.k), element), false);
   expectMatrix(json.at("c"), step.c, checkedMul(checkedMul(step.m, step.n), 4),
                true);
 }
@@ -246,10 +291,11 @@ Plan PlanParser::parse() {
 Plan sparse::runtime::parsePlan(const std::string &text,
                                 const std::string &where,
                                 const EntryInfo &entry,
-                                const Manifest &manifest,
-                                const SafeTensors &weights,
-                                const CodeObject &code) {
+                                const ModelFacts &facts,
+                                const DeviceInfo &part,
+                                const SafeTensors *weights,
+                                const Device &device) {
   Json json = parseJson(text, where);
   JsonRef root(json, where);
-  return PlanParser(root, entry, manifest, weights, code).parse();
+  return PlanParser(root, entry, facts, part, weights, device).parse();
 }

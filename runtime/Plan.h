@@ -7,10 +7,11 @@
 #ifndef SPARSE_RUNTIME_PLAN_H
 #define SPARSE_RUNTIME_PLAN_H
 
-#include "CodeObject.h"
+#include "Device.h"
 #include "Manifest.h"
 #include "SafeTensors.h"
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -26,23 +27,32 @@ struct PlanBuffer {
   std::string name;
   uint64_t bytes = 0;
   uint64_t offset = 0;             ///< arena
-  const uint8_t *weight = nullptr; ///< weight
+  const uint8_t *weight = nullptr; ///< weight, see `Device::place`
+  DType dtype = DType::U8;         ///< weight: what its elements are
   uint32_t layer = 0;              ///< state
   StatePart part = StatePart::Component;
   size_t component = 0; ///< state, StatePart::Component
 };
 
 struct LaunchStep {
-  Kernel kernel = nullptr;
-  int64_t grid = 0;
+  std::string name;
+  KernelRef kernel = nullptr;
+  std::array<uint32_t, 3> grid = {1, 1, 1};
+  // The rest belongs to devices with blocks of threads.
+  std::array<uint32_t, 3> block = {1, 1, 1};
+  uint32_t cluster = 1;   ///< blocks of a cluster, along x
+  uint32_t shared = 0;    ///< bytes of dynamic shared memory
+  bool dependent = false; ///< may start while the launch before it ends
   std::vector<uint32_t> args;
 };
 
-/// C[m,n] = A[m,k] B (+ C): A, C row-major f32, B in [ceil(n/64)][k][64].
+/// C[m,n] = A[m,k] B (+ C), C row-major f32. On the host A is f32 and B lies in
+/// panels [ceil(n/64)][k][64] of `dtype`; elsewhere A and B are of `dtype`, B
+/// in rows [n][k].
 struct GemmStep {
   int64_t m = 0, n = 0, k = 0;
   uint32_t a = 0, b = 0, c = 0;
-  DType weights = DType::F32;
+  DType dtype = DType::F32;
   bool accumulate = false;
 };
 
@@ -63,10 +73,12 @@ struct Plan {
   int find(BufferKind kind, const char *name) const;
 };
 
-/// Parses and checks a plan. Throws INVALID_ARGUMENT with the place.
+/// Parses and checks a plan; `weights` null: the artifact has none, and buffers
+/// of kind weight have no bytes. Throws INVALID_ARGUMENT with the place.
 Plan parsePlan(const std::string &text, const std::string &where,
-               const EntryInfo &entry, const Manifest &manifest,
-               const SafeTensors &weights, const CodeObject &code);
+               const EntryInfo &entry, const ModelFacts &facts,
+               const DeviceInfo &part, const SafeTensors *weights,
+               const Device &device);
 
 } // namespace sparse::runtime
 

@@ -11,11 +11,19 @@ using namespace sparse::runtime;
 // memory than they use.
 static constexpr uint64_t hugeRow = 512 << 10;
 
+uint64_t Slab::bytesOf(const Component &component, uint64_t sequences) {
+  return checkedMul(component.rowBytes(), sequences);
+}
+
 Slab::Slab(Memory &memory, const Component &component,
-           const LayerLayout &layout, uint64_t sequences)
-    : region(memory, checkedMul(component.rowBytes(), sequences),
-             /*committed=*/true, component.rowBytes() >= hugeRow),
-      rowBytes(component.rowBytes()), element(dtypeBytes(component.dtype)) {
+           const LayerLayout &layout, uint64_t sequences, uint8_t *place)
+    : memory(memory), data(place), rowBytes(component.rowBytes()),
+      element(dtypeBytes(component.dtype)) {
+  if (!place) {
+    region = Region(memory, bytesOf(component, sequences), Backing::Touched,
+                    rowBytes >= hugeRow);
+    data = region.data();
+  }
   std::memcpy(init, component.init, sizeof(init));
   slots = component.scope == Scope::Slot;
   paged =
@@ -30,60 +38,67 @@ Slab::Slab(Memory &memory, const Component &component,
   entriesPerPage = slots ? layout.page : 1;
 }
 
-static void fillElements(uint8_t *out, uint64_t bytes, const uint8_t *init,
-                         uint64_t element) {
-  if (bytes == 0)
-    return;
-  std::memcpy(out, init, element);
-  uint64_t done = element;
-  while (done < bytes) {
-    uint64_t chunk = done < bytes - done ? done : bytes - done;
-    std::memcpy(out + done, out, chunk);
-    done += chunk;
-  }
+bool Slab::commitRow(uint64_t sequence) {
+  return !region.data() ||
+         region.commit(sequence * rowBytes, (sequence + 1) * rowBytes);
 }
 
-template <typename Fn>
-void Slab::forRanges(uint64_t head, uint64_t begin, uint64_t end, Fn fn) const {
+bool Slab::commitPages(uint64_t sequence, uint64_t head, uint64_t begin,
+                       uint64_t end) {
+  if (!region.data())
+    return true;
   for (uint64_t i = 0; i < outer; ++i) {
-    uint64_t start = ((head * outer + i) * extent + begin) * inner * element;
-    fn(start, (end - begin) * inner * element);
+    uint64_t start = sequence * rowBytes + i * extent * inner * element;
+    if (!region.commit(start + offsetOf(head, begin * entriesPerPage),
+                       start + offsetOf(head, end * entriesPerPage)))
+      return false;
   }
+  return true;
+}
+
+/// The same entries of all outer indices of `heads` heads.
+Rows Slab::rowsOf(uint64_t entries, uint64_t heads) const {
+  return Rows(entries * inner * element, heads * outer,
+              extent * inner * element);
 }
 
 void Slab::initRow(uint64_t sequence) const {
-  fillElements(row(sequence), rowBytes, init, element);
+  memory.fill(row(sequence), rowBytes, init, element);
 }
 
 void Slab::initPages(uint64_t sequence, uint64_t head, uint64_t begin,
-                     uint64_t end) const {
-  forRanges(head, begin * entriesPerPage, end * entriesPerPage,
-            [&](uint64_t offset, uint64_t bytes) {
-              fillElements(row(sequence) + offset, bytes, init, element);
-            });
+                     uint64_t end, uint64_t heads) const {
+  memory.fill(row(sequence) + offsetOf(head, begin * entriesPerPage),
+              rowsOf((end - begin) * entriesPerPage, heads), init, element);
 }
 
 void Slab::initSlots(uint64_t sequence, uint64_t head, uint64_t begin,
                      uint64_t end) const {
-  if (!slots || begin >= end)
-    return;
-  forRanges(head, begin, end, [&](uint64_t offset, uint64_t bytes) {
-    fillElements(row(sequence) + offset, bytes, init, element);
-  });
+  if (slots && begin < end)
+    memory.fill(row(sequence) + offsetOf(head, begin), rowsOf(end - begin, 1),
+                init, element);
 }
 
 void Slab::copyPages(uint64_t from, uint64_t to, uint64_t head,
                      uint64_t pages) const {
-  forRanges(head, 0, pages * entriesPerPage,
-            [&](uint64_t offset, uint64_t bytes) {
-              std::memcpy(row(to) + offset, row(from) + offset, bytes);
-            });
+  if (pages)
+    memory.copy(row(to) + offsetOf(head, 0), row(from) + offsetOf(head, 0),
+                rowsOf(pages * entriesPerPage, 1));
 }
 
 void Slab::copyRow(uint64_t from, uint64_t to) const {
-  std::memcpy(row(to), row(from), rowBytes);
+  memory.copy(row(to), row(from), rowBytes);
 }
 
-void Slab::dropRow(uint64_t sequence) const {
-  region.decommit(sequence * rowBytes, (sequence + 1) * rowBytes);
+void Slab::storeRow(uint64_t sequence, const void *host) const {
+  memory.upload(row(sequence), host, rowBytes);
+}
+
+void Slab::loadRow(uint64_t sequence, void *host) const {
+  memory.download(host, row(sequence), rowBytes);
+}
+
+void Slab::dropRow(uint64_t sequence) {
+  if (region.data())
+    region.decommit(sequence * rowBytes, (sequence + 1) * rowBytes);
 }

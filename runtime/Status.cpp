@@ -27,6 +27,8 @@ const char *sparse::runtime::codeName(Code code) {
     return "UNIMPLEMENTED";
   case Code::Internal:
     return "INTERNAL";
+  case Code::Unavailable:
+    return "UNAVAILABLE";
   case Code::DataLoss:
     return "DATA_LOSS";
   case Code::Unauthenticated:

@@ -23,6 +23,7 @@ enum class Code : int {
   OutOfRange = 11,
   Unimplemented = 12,
   Internal = 13,
+  Unavailable = 14,
   DataLoss = 15,
   Unauthenticated = 16,
   Incompatible = 18,

@@ -16,7 +16,8 @@ llvm_config.with_system_environment(["HOME", "TMP", "TEMP"])
 llvm_config.with_environment("PATH", [config.sparse_tools_dir, config.llvm_tools_dir], append_path=True)
 # FileCheck, not, split-file, count.
 llvm_config.use_default_substitutions()
-llvm_config.add_tool_substitutions(["sparse-opt", "sparse-test-opt", "split-file"], [config.sparse_tools_dir, config.llvm_tools_dir])
+tools = ["sparse-opt", "sparse-test-opt", "split-file"]
+llvm_config.add_tool_substitutions(tools, [config.sparse_tools_dir, config.llvm_tools_dir])
 # In front: the defaults name the Python that runs lit, which need not have any package.
 config.substitutions.insert(0, ("%python", f'"{config.python}"'))
 

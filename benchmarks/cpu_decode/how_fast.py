@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures compiled artifacts of SmolLM2 beside their peers and limits: every row of the table of goals, in one command.
+"""Measures compiled artifacts of SmolLM2 beside their peers and limits: every row of the table of goals, one command.
 
     how_fast.py DIR --sparse-opt PATH --library PATH --artifacts DIR [--only GROUP...] [--json FILE]
 
@@ -79,7 +79,9 @@ class Bench:
         subprocess.run(["cc", "-O3", "-march=native", "-pthread", source, "-o", program], check=True)
         return Process([program, count, self.arguments.threads])
 
-    def measure(self, start: dict[str, Callable[[], Process]], cases: list[Case], skip=lambda peer, case: False) -> None:
+    def measure(
+        self, start: dict[str, Callable[[], Process]], cases: list[Case], skip=lambda peer, case: False
+    ) -> None:
         """Adds the results of all cases; every process lives as long as all of them."""
         processes: dict[str, Process] = {}
         try:
@@ -144,7 +146,8 @@ def quest_8k(bench: Bench) -> Iterator[Row]:
     quest(bench, [8192])
     parts = (bench.time(name, far) - bench.time(name, near) for name in (sparse, dense))
     yield Row("attention part at 8K, bf16, Quest 1,024", *parts, "dense", 0.4, 0.3)
-    yield Row("whole token at 8K, bf16, Quest 1,024", bench.time(sparse, far), bench.time(dense, far), "dense", 0.85, 0.75)
+    times = (bench.time(name, far) for name in (sparse, dense))
+    yield Row("whole token at 8K, bf16, Quest 1,024", *times, "dense", 0.85, 0.75)
 
 
 def quest_32k(bench: Bench) -> Iterator[Row]:

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "python")]
 from smollm2_artifacts import Artifacts, add_options  # noqa: E402
 
 BLOCK = 256  # rows of logits held at once
-METHODS = ("quest-1024", "h2o-1024", "streaming-1024")
+METHODS = ("quest-1024", "quest-sinks-1024", "h2o-1024", "streaming-1024")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N ids (default: 0)")
     parser.add_argument("--prefill", type=int, default=1024, metavar="N", help="tokens of the prompt (default: 1024)")
     parser.add_argument("--from", dest="starts", nargs="+", type=int, default=[0, 1024], metavar="N",
-                        help="positions from which to average (default: 0 1024, where the budget starts to bind)")  # fmt: skip
+                        help="positions from which to average (default: 0 1024: where budgets bind)")  # fmt: skip
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="(default: 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     arguments = parser.parse_args()

@@ -55,7 +55,7 @@ void KVCacheDialect::initialize() {
 
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t kvHeads, int64_t keyDim,
                                  int64_t valueDim, int64_t page, Type type, bool slotted, int64_t maxPages,
-                                 DenseI64ArrayAttr caps, PrefillCap, ArrayAttr fields, ArrayAttr) {
+                                 DenseI64ArrayAttr caps, PrefillCap, ArrayAttr fields, ArrayAttr, bool) {
   for (auto [name, value] : {std::pair<StringRef, int64_t>{"kv_heads", kvHeads},
                              {"key_dim", keyDim},
                              {"value_dim", valueDim},
@@ -119,6 +119,8 @@ MemRefType LayoutAttr::getMemRefType(const Component &component) const {
   if (!component.isPool())
     return MemRefType::get(tensor.getShape(), tensor.getElementType());
   SmallVector<int64_t> strides{getPageBytes() / getElementBytes(), tensor.getDimSize(2), 1};
+  if (component.name == "key" && getKeysBySlot())
+    strides = {strides[0], 1, tensor.getDimSize(1)};
   return MemRefType::get(tensor.getShape(), tensor.getElementType(),
                          StridedLayoutAttr::get(getContext(), /*offset=*/0, strides));
 }

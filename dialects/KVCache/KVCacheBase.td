@@ -56,15 +56,16 @@ def KVCache_FieldAttr : KVCache_Attr<"Field", "field"> {
 def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
   let summary = "how the cache of one layer lies in memory, and the policies that govern it";
   let description = [{
-    A page holds `page` slots of one (sequence, KV head): the keys as `[key_dim][page]`, then the values as
-    `[page][value_dim]`. `slotted = false`: slot i holds position i. `slotted = true`: positions are stored, evicted
+    A page holds `page` slots of one (sequence, KV head): the keys as `[key_dim][page]`, or as `[page][key_dim]` with
+    `keys_by_slot`, then the values as `[page][value_dim]`. Kernels index keys as [page id, channel, slot] either way. `slotted = false`: slot i holds position i. `slotted = true`: positions are stored, evicted
     slots are reused. `caps` has one entry per KV head: the most slots kept between steps, -1 for everything.
     `max_pages` is the width of the page table per head.
   }];
   let parameters = (ins "int64_t":$kv_heads, "int64_t":$key_dim, "int64_t":$value_dim, "int64_t":$page,
                         "::mlir::Type":$type, "bool":$slotted, "int64_t":$max_pages,
                         "::mlir::DenseI64ArrayAttr":$caps, EnumParameter<KVCache_PrefillCap>:$prefill_cap,
-                        "::mlir::ArrayAttr":$fields, "::mlir::ArrayAttr":$policies);
+                        "::mlir::ArrayAttr":$fields, "::mlir::ArrayAttr":$policies,
+                        DefaultValuedParameter<"bool", "false">:$keys_by_slot);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{

@@ -12,6 +12,8 @@
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
 #include "dialects/Plan/PlanDialect.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/Plan/PlanAttrs.h.inc"
 #define GET_OP_CLASSES
 #include "dialects/Plan/PlanOps.h.inc"
 

@@ -2,6 +2,7 @@
 #ifndef SPARSE_DIALECTS_PLAN_PLANOPS_TD
 #define SPARSE_DIALECTS_PLAN_PLANOPS_TD
 
+include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/OpBase.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
@@ -14,6 +15,22 @@ def Plan_Dialect : Dialect {
     `plan.kernel` is one kernel's work on tensors, isolated from its surroundings. After `kernels` an entry is a
     `plan.entry`: buffers and launches, no code. The loader of the runtime reads it as data (docs/architecture.md §5).
   }];
+  let useDefaultAttributePrinterParser = 1;
+}
+
+def Plan_GeometryAttr : AttrDef<Plan_Dialect, "Geometry"> {
+  let mnemonic = "geometry";
+  let summary = "how a GPU kernel is launched";
+  let description = [{
+    Blocks in `grid` and threads in `block` (x, y, z), blocks of one cluster along x, bytes of dynamic `shared` memory.
+    `dependent`: the launch may begin before the kernel before it has finished, and waits inside (programmatic dependent
+    launch).
+
+    `#plan.geometry<grid = [8, 16, 1], block = [256, 1, 1], cluster = 8, shared = 0, dependent = true>`
+  }];
+  let parameters = (ins "::mlir::DenseI64ArrayAttr":$grid, "::mlir::DenseI64ArrayAttr":$block, "int64_t":$cluster,
+                        "int64_t":$shared, "bool":$dependent);
+  let assemblyFormat = "`<` struct(params) `>`";
 }
 
 class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemonic, traits>;
@@ -71,13 +88,14 @@ def Plan_ArenaOp : Plan_Buffer<"arena", (ins I64Attr:$offset), "`at` $offset"> {
 }
 
 def Plan_LaunchOp : Plan_Op<"launch", [HasParent<"EntryOp">]> {
-  let summary = "runs a kernel for tasks [0, grid)";
-  let arguments = (ins FlatSymbolRefAttr:$kernel, I64Attr:$grid, Variadic<AnyMemRef>:$buffers);
+  let summary = "runs a kernel for tasks [0, grid), or as its geometry says";
+  let arguments = (ins FlatSymbolRefAttr:$kernel, I64Attr:$grid, Variadic<AnyMemRef>:$buffers,
+                       OptionalAttr<Plan_GeometryAttr>:$geometry);
   let assemblyFormat = "$kernel `grid` $grid `(` $buffers `)` attr-dict `:` type($buffers)";
 }
 
 def Plan_GemmOp : Plan_Op<"gemm", [HasParent<"EntryOp">]> {
-  let summary = "C = A * B (+ C) by a library; B packed [N / 64][K][64]";
+  let summary = "C = A * B (+ C) by a library; B packed [N / 64][K][64], or [N][K][1] on a GPU";
   let arguments = (ins AnyMemRef:$a, AnyMemRef:$b, AnyMemRef:$c, UnitAttr:$accumulate);
   let assemblyFormat = "$a `,` $b `,` $c attr-dict `:` type($a) `,` type($b) `,` type($c)";
 }

@@ -53,7 +53,8 @@ def Sparsity_SiteAttr : Sparsity_Attr<"Site", "site"> {
 
 def Sparsity_Strategy : I32EnumAttr<"Strategy", "how a kernel is lowered", [
     I32EnumAttrCase<"Reference", 0, "reference">, I32EnumAttrCase<"Vector", 1, "vector">,
-    I32EnumAttrCase<"Library", 2, "library">]> {
+    I32EnumAttrCase<"Library", 2, "library">, I32EnumAttrCase<"Simt", 3, "simt">,
+    I32EnumAttrCase<"Mma", 4, "mma">]> {
   let cppNamespace = "::sparse::sparsity";
   let genSpecializedAttr = 0;
 }
@@ -63,11 +64,27 @@ def Sparsity_LoweringConfigAttr : Sparsity_Attr<"LoweringConfig", "lowering_conf
   let description = [{
     Set on a `plan.kernel` by `sparse-set-strategy`, overridable in the IR. `reference` keeps the scalar loops of the
     linalg lowering: the meaning of the op. `vector` tiles by `tiles` and vectorizes. `library` hands a linear layer of
-    many rows to a GEMM library (`plan.gemm`). Tiles by kernel: linear `[rows]`, attention `[query rows]`.
+    many rows to a GEMM library (`plan.gemm`). Tiles by kernel: linear `[rows]`, attention `[query rows]`. On a GPU,
+    `simt` and `mma` (tensor cores) name the template under passes/ToGPU that emits the kernel, `tiles` what it may be
+    told; `reference` runs each task of the linalg lowering in one thread.
 
     `#sparsity.lowering_config<strategy = vector, tiles = [1, 8]>`
   }];
   let parameters = (ins EnumParameter<Sparsity_Strategy>:$strategy, "::mlir::DenseI64ArrayAttr":$tiles);
+  let assemblyFormat = "`<` struct(params) `>`";
+}
+
+def Sparsity_TargetAttr : Sparsity_Attr<"Target", "target"> {
+  let summary = "the device that the entries of a module are compiled for, and what it has";
+  let description = [{
+    Module attribute `sparsity.target`, set before `stateful`; absent means the CPU. `multiprocessors` is what schedules are
+    sized for, `shared_memory` the most bytes of shared memory that one block may ask for; `clusters` says that blocks can
+    form clusters and that bulk copies complete on mbarriers (compute capability 9 and later).
+
+    `#sparsity.target<arch = "sm_90a", multiprocessors = 132, shared_memory = 232448, clusters = true>`
+  }];
+  let parameters = (ins "::mlir::StringAttr":$arch, "int64_t":$multiprocessors, "int64_t":$shared_memory,
+                        "bool":$clusters);
   let assemblyFormat = "`<` struct(params) `>`";
 }
 

@@ -79,7 +79,8 @@ def Sparsity_AttendOp : Sparsity_Op<"attend", [Pure, AttrSizedOperandSegments]> 
 def Sparsity_AttendPartOp : Sparsity_Op<"attend_part", [Pure, AttrSizedOperandSegments]> {
   let summary = "attention over one segment of every page list, not yet normalised";
   let description = [{
-    Segment s of a list is its pages [s * segment, (s + 1) * segment). For each row, selecting head and segment: the
+    Segment s of a list is its pages [s * segment, (s + 1) * segment); with `segment = 0` a list of n pages has segments
+    of max(1, ceil(n / S)) pages. For each row, selecting head and segment: the
     weighted sum of values `out` f32 [T, Hs, S, G * value_dim], the largest score `top` and the sum of weights `sum` f32 [T,
     Hs, S, G], with G the query heads of a selecting head. Segments past the end of the list are unspecified. The
     segments depend on the list's length alone, never on the batch or the machine.

@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL.spx", help="the dense one first")
     parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="a text of some length")
-    parser.add_argument("--context", type=int, default=3000, metavar="N", help="its tokens in the prompt (default: 3000)")
+    parser.add_argument("--context", type=int, default=3000, metavar="N", help="its tokens in the prompt (3000)")
     parser.add_argument("--forced", type=int, default=128, metavar="N", help="its tokens to compare on (default: 128)")
     parser.add_argument("--question", default="What is this text about? Answer in two sentences.", metavar="TEXT")
     parser.add_argument("-n", "--max-new-tokens", type=int, default=64, metavar="N", help="(default: 64)")

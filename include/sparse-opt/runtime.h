@@ -40,7 +40,7 @@ extern "C" {
 #endif
 
 /** The version of the table that this header describes. */
-#define SPARSE_API_VERSION 1u
+#define SPARSE_API_VERSION 2u
 
 /** Result of a call. The values never change. */
 typedef int32_t sparse_status;
@@ -62,11 +62,13 @@ enum {
   SPARSE_UNIMPLEMENTED = 12,
   /** A bug in a kernel or in the runtime. The context is poisoned. */
   SPARSE_INTERNAL = 13,
+  /** The device that was asked for, or its driver, is not there. */
+  SPARSE_UNAVAILABLE = 14,
   /** The artifact's bytes do not match their digests. */
   SPARSE_DATA_LOSS = 15,
   /** Reserved for signatures. */
   SPARSE_UNAUTHENTICATED = 16,
-  /** A newer schema or ABI, or no code for this CPU. */
+  /** Another schema or ABI, or no code for this device. */
   SPARSE_INCOMPATIBLE = 18
 };
 
@@ -92,13 +94,20 @@ typedef struct sparse_load_options {
   /** Non-zero: do not hash the sections (the manifest always is). Logs a
       warning. */
   int32_t skip_verify;
-  /** Name of the target to load; NULL: the best that this CPU supports. */
+  /** Name of the target to load; NULL: the best that the device supports. */
   const char *target;
   sparse_log_fn log;
   void *log_user;
   /** Non-zero: map the weights instead of reading them into huge pages.
       Processes then share their memory, and decoding is slower. */
   int32_t map_weights;
+  /** Where to run: "cpu", "cuda" or "cuda:N". Several with commas between: the
+      first that is there and that the model has code for. NULL: "cpu". */
+  const char *device;
+  /** "random:SEED": for an artifact that was compiled without weights, to
+      measure its speed. NULL: the weights of the artifact; one without is
+      refused (FAILED_PRECONDITION). */
+  const char *weights;
 } sparse_load_options;
 
 /** Facts about a model. Numbers are those of the source model. */
@@ -119,6 +128,8 @@ typedef struct sparse_model_info {
   const char *target, *created_by, *source;
   /** Total bytes of the weights section. */
   uint64_t weights_bytes;
+  /** Where it runs: "cpu", or "cuda:0" and the name of the card. */
+  const char *device;
 } sparse_model_info;
 
 /** Where pages, slabs and buffers come from. Addresses and sizes are multiples
@@ -154,12 +165,14 @@ typedef struct sparse_context_options {
   /** Threads including the caller; default: all usable processors. Ignored
       with `parallel`. */
   uint32_t threads;
-  /** Most bytes of KV pages; default: 3/4 of the physical memory. */
+  /** Most bytes of KV pages; default: 3/4 of the physical memory, or of what
+      is free on another device. */
   uint64_t kv_limit_bytes;
   /** Non-zero: after each step compare the kernels' slot counts with the
       host's. A difference is INTERNAL. */
   int32_t check;
-  /** NULL: the operating system, own threads. The structs are copied; their
+  /** NULL: the operating system, own threads. `memory` is for models that run
+      on the CPU. The structs are copied; their
       functions must work until the context is destroyed. */
   const sparse_memory *memory;
   const sparse_parallel *parallel;
@@ -222,7 +235,7 @@ typedef struct sparse_api {
 
   /** Loads the directory `path`: verifies, maps, checks every plan. `options`
       may be NULL. Destroy `*model` with `model_destroy`.
-      NOT_FOUND, INVALID_ARGUMENT, DATA_LOSS, INCOMPATIBLE,
+      NOT_FOUND, INVALID_ARGUMENT, DATA_LOSS, INCOMPATIBLE, UNAVAILABLE,
       RESOURCE_EXHAUSTED. */
   sparse_status (*model_load)(const char *path,
                               const sparse_load_options *options,
@@ -348,6 +361,18 @@ typedef struct sparse_api {
   sparse_status (*sample)(const float *logits, size_t vocab,
                           const sparse_sampling *sampling, uint64_t index,
                           int32_t *token);
+
+  /* Version 2. */
+
+  /** Appends `steps` >= 1 known tokens to each of `n` sequences, as that many
+      decode steps. On a device they follow each other without a wait between.
+      `tokens` is [steps, n]; `n` at most the rows of the largest bucket.
+      `logits`: NULL or f32 [n, vocab], of the last step. All is reserved before
+      anything is appended. Errors as `decode`. */
+  sparse_status (*decode_known)(sparse_context *context,
+                                const sparse_sequence *sequences, size_t n,
+                                const int32_t *tokens, size_t steps,
+                                float *logits);
 } sparse_api;
 
 /** The table for `version` (SPARSE_API_VERSION of the caller), or NULL when

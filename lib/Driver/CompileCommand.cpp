@@ -9,6 +9,7 @@
 #include "lib/Import/Import.h"
 #include "lib/Package/Digest.h"
 #include "lib/Package/Package.h"
+#include "lib/Target/DeviceTargets.h"
 
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
@@ -66,6 +67,11 @@ std::string parseType(std::string &target, llvm::StringRef text) {
   return "";
 }
 
+std::string parseWeights(bool &none, llvm::StringRef text) {
+  none = text == "none";
+  return none ? "" : "'" + text.str() + "' is no choice; the only one is none";
+}
+
 void declare(Args &args, CompileOptions &options) {
   std::string phases;
   for (unsigned i = 0; i < kPhaseCount; ++i)
@@ -85,8 +91,10 @@ void declare(Args &args, CompileOptions &options) {
   args.option(options.road.page, "page", "N", "slots of a cache page where no policy asks otherwise (default 16)");
   args.option([&](llvm::StringRef text) { return parseBuckets(options.road.buckets, text); }, "buckets", "N,N,...",
               "batch sizes of the decode entries (default 1,2,4,8)");
+  args.option([&](llvm::StringRef text) { return parseWeights(options.import.absentData, text); }, "weights", "none",
+              "leave the bytes of weights out; their files may be absent. Such an\nartifact measures a shape: sparse-run bench --weights random:SEED");
   args.option(options.tokenizer, "tokenizer", 0, "FILE", "tokenizer.json to carry in the artifact");
-  args.option(options.target, "target", 0, "TARGET", "what to generate code for: cpu");
+  args.option(options.target, "target", 0, "TARGET", "what to generate code for: cpu (default), or cuda:ARCH");
   args.flag(options.road.reference, "reference", "keep every kernel in its reference lowering: scalar loops");
   args.option([&](llvm::StringRef text) { return parsePhase(options.from, text); }, "compile-from", "PHASE",
               "start from the IR after this phase:" + phases);
@@ -101,6 +109,16 @@ void declare(Args &args, CompileOptions &options) {
                "Quest from the third layer on");
   args.example("sparse-opt compile model.onnx --policy policy.yaml --dump-phases-to ir -o model.spx",
                "keep the IR of every phase");
+}
+
+/// What is wrong with the name of a target, or nothing.
+std::string checkTarget(llvm::StringRef target) {
+  MLIRContext context;
+  llvm::StringRef arch = target;
+  if (target == "cpu" || (arch.consume_front("cuda:") && sparse::target::deviceTarget(&context, arch)))
+    return "";
+  return "'" + target.str() + "' is no target; targets are cpu and cuda:ARCH with " +
+         sparse::target::deviceTargetNames();
 }
 
 int writeIR(ModuleOp module, llvm::StringRef path) {
@@ -156,6 +174,9 @@ int compile(CompileOptions &options) {
     if (int exit = dump(Phase::Import))
       return exit;
 
+  if (llvm::StringRef arch = options.target; arch.consume_front("cuda:") && unsigned(options.from) < unsigned(Phase::Stateful))
+    module.get()->setAttr("sparsity.target", sparse::target::deviceTarget(&context, arch));
+  options.road.onDevice = module.get()->hasAttr("sparsity.target");
   for (unsigned index = unsigned(options.from) + 1; index <= unsigned(options.to); ++index) {
     Phase phase = static_cast<Phase>(index);
     if (phase == Phase::Binary)
@@ -175,11 +196,15 @@ int compile(CompileOptions &options) {
   sparse::package::PackageOptions package;
   package.output = options.output;
   package.tokenizer = options.tokenizer;
+  package.withoutWeights = options.import.absentData;
   package.sourceName = llvm::sys::path::filename(options.input).str();
   if (auto source = (*module)->getAttrOfType<StringAttr>("sparsity.source"))
     package.sourceDigest = source.str();
   package.progress = [&](llvm::StringRef what, double fraction) { progress.step(what, 0.5 + fraction / 2); };
-  if (failed(sparse::package::writeArtifact(*module, package)))
+  sparse::package::DeviceModule device{"cpu", *module};
+  if (auto target = (*module)->getAttrOfType<sparse::sparsity::TargetAttr>("sparsity.target"))
+    device = {"cuda", *module, target.getArch().str()};
+  if (failed(sparse::package::writeArtifact(device, package)))
     return ExitResources;
   progress.done();
   return ExitOk;
@@ -193,8 +218,8 @@ int sparse::driver::compileCommand(int argc, char **argv) {
   declare(args, options);
   if (std::optional<int> exitCode = args.parse(argc, argv))
     return *exitCode;
-  if (options.target != "cpu")
-    return args.usageError("'" + options.target + "' is no target; the target here is cpu");
+  if (std::string reason = checkTarget(options.target); !reason.empty())
+    return args.usageError(reason);
   if (options.to == Phase::Binary && options.output.empty())
     return args.usageError("where should the artifact go? give -o model.spx");
   if (unsigned(options.from) > unsigned(options.to))

@@ -2,6 +2,7 @@
 #include "lib/Driver/Phases.h"
 #include "passes/Passes.h"
 #include "passes/ToCPU/CPUPipeline.h"
+#include "passes/ToGPU/GPUPipeline.h"
 
 #include "mlir/Transforms/Passes.h"
 
@@ -70,6 +71,12 @@ void sparse::driver::addPhase(OpPassManager &manager, Phase phase, const RoadOpt
     FusePassOptions fuse;
     fuse.weightsType = options.weightsType;
     manager.addPass(createFusePass(fuse));
+    if (options.onDevice) {
+      SetDeviceStrategyPassOptions strategy;
+      strategy.reference = options.reference;
+      manager.addPass(createSetDeviceStrategyPass(strategy));
+      return;
+    }
     SetStrategyPassOptions strategy;
     strategy.reference = options.reference;
     manager.addPass(createSetStrategyPass(strategy));
@@ -79,8 +86,8 @@ void sparse::driver::addPhase(OpPassManager &manager, Phase phase, const RoadOpt
     manager.addPass(createConvertToLinalgPass());
     return;
   case Phase::Kernels:
-    return buildCPUKernelsPipeline(manager);
+    return options.onDevice ? buildGPUKernelsPipeline(manager) : buildCPUKernelsPipeline(manager);
   case Phase::LLVM:
-    return buildCPULLVMPipeline(manager);
+    return options.onDevice ? buildGPULLVMPipeline(manager) : buildCPULLVMPipeline(manager);
   }
 }

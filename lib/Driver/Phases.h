@@ -28,6 +28,7 @@ struct RoadOptions {
   std::string policyFile;
   std::vector<std::string> attention, kv;
   bool reference = false;
+  bool onDevice = false; ///< the module has a `sparsity.target`: kernels for a GPU
 };
 
 /// Adds the passes of one phase; nothing for Import and Binary, which are no passes.

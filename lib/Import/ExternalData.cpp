@@ -20,7 +20,7 @@ static constexpr int openFlags = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
 
 ExternalData::ExternalData(StringRef modelPath, const ImportOptions &options)
     : directory(llvm::sys::path::parent_path(modelPath)), rootDirectory(options.externalDataRoot),
-      allowLinks(options.allowLinks || !options.externalDataRoot.empty()) {}
+      allowLinks(options.allowLinks || !options.externalDataRoot.empty()), absentData(options.absentData) {}
 
 ExternalData::~ExternalData() {
   for (auto &entry : files)
@@ -169,14 +169,16 @@ FailureOr<ExternalPiece> ExternalData::resolve(const proto::TensorProto &tensor,
     return emitError(loc) << "has an external data location '" << location.take_front(200) << "' that " << why;
   if (length != bytes)
     return emitError(loc) << "names " << length << " bytes of external data but its type needs " << bytes;
+  SmallString<256> path(directory);
+  llvm::sys::path::append(path, location);
+  if (absentData && !llvm::sys::fs::exists(path))
+    return ExternalPiece{path.str().str(), offset, bytes};
   FailureOr<File> file = openFile(location, loc);
   if (failed(file))
     return failure();
   if (offset > file->size || bytes > file->size - offset)
     return emitError(loc) << "needs " << bytes << " bytes at offset " << offset << " of '" << location
                           << "', which has " << file->size;
-  SmallString<256> path(directory);
-  llvm::sys::path::append(path, location);
   return ExternalPiece{path.str().str(), offset, bytes};
 }
 

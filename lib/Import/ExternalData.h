@@ -42,7 +42,7 @@ private:
   std::string directory;     ///< of the model, as named by the user
   std::string rootDirectory; ///< what must not be left
   std::string prefix;        ///< from the root to the model's directory
-  bool allowLinks;
+  bool allowLinks, absentData;
   int root = -1;
   llvm::StringMap<File> files;
 };

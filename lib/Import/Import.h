@@ -30,6 +30,9 @@ struct ImportOptions {
   /// Directory that external data must not leave; empty: the directory of the model file. Naming one implies
   /// `allowLinks` (a download cache keeps the bytes elsewhere and links to them).
   std::string externalDataRoot;
+  /// Accept external data whose file does not exist: a model's shapes alone. Values that the compiler must know are then
+  /// an error.
+  bool absentData = false;
   ImportLimits limits;
 };
 

@@ -3,6 +3,7 @@
 #include "lib/Package/Digest.h"
 #include "lib/Package/PlanWriter.h"
 #include "lib/Package/WeightWriter.h"
+#include "lib/Target/DeviceEmitter.h"
 #include "lib/Target/ObjectEmitter.h"
 
 #include "llvm/Support/FileSystem.h"
@@ -19,23 +20,25 @@ namespace {
 /// Writes one artifact into a directory.
 class Writer {
 public:
-  Writer(ModuleOp module, const PackageOptions &options, StringRef directory)
-      : module(module), options(options), directory(directory) {}
+  Writer(ArrayRef<DeviceModule> devices, const PackageOptions &options, StringRef directory)
+      : devices(devices), module(devices.front().module), options(options), directory(directory) {}
   LogicalResult write();
 
 private:
   std::string pathOf(StringRef relative) { return (directory + "/" + relative).str(); }
   LogicalResult writeText(StringRef relative, StringRef text);
   LogicalResult addSection(StringRef relative, StringRef kind);
-  LogicalResult writePlans();
-  LogicalResult writeCode();
-  Array layouts();
+  FailureOr<Object> writeDevice(const DeviceModule &device);
+  FailureOr<Array> writePlans(const DeviceModule &device);
+  FailureOr<Array> writeCPUCode(ModuleOp module);
+  FailureOr<Array> writeCUDACode(const DeviceModule &device);
   Object facts();
 
-  ModuleOp module;
+  ArrayRef<DeviceModule> devices;
+  ModuleOp module; ///< of the first device: where diagnostics go
   const PackageOptions &options;
   StringRef directory;
-  Array sections, entries, targets;
+  Array sections;
 };
 
 } // namespace
@@ -65,9 +68,14 @@ LogicalResult Writer::addSection(StringRef relative, StringRef kind) {
   return success();
 }
 
-LogicalResult Writer::writePlans() {
-  for (auto entry : module.getOps<plan::EntryOp>()) {
-    std::string path = ("plans/" + entry.getSymName() + ".json").str();
+FailureOr<Array> Writer::writePlans(const DeviceModule &device) {
+  Array entries;
+  std::string folder = "plans/" + device.device;
+  if (std::error_code code = llvm::sys::fs::create_directories(pathOf(folder)))
+    return module.emitError() << "can't make '" << pathOf(folder) << "': " << code.message();
+  ModuleOp source = device.module;
+  for (auto entry : source.getOps<plan::EntryOp>()) {
+    std::string path = (folder + "/" + entry.getSymName() + ".json").str();
     if (failed(writeText(path, llvm::formatv("{0:2}\n", planToJSON(entry)).str())) ||
         failed(addSection(path, "plan")))
       return failure();
@@ -76,16 +84,16 @@ LogicalResult Writer::writePlans() {
                              {"rows", int64_t(entry.getRows())},
                              {"plan", path}});
   }
-  return success();
+  return entries;
 }
 
-LogicalResult Writer::writeCode() {
-  options.progress("generating code", 0);
+FailureOr<Array> Writer::writeCPUCode(ModuleOp module) {
   std::vector<target::CodeOutput> outputs;
   for (const target::CPUTarget &target : target::cpuTargets())
     outputs.push_back({&target, pathOf(("code/" + target.name + ".so").str())});
   if (failed(target::emitSharedObjects(module, outputs)))
     return failure();
+  Array targets;
   for (const target::CPUTarget &target : target::cpuTargets()) {
     std::string path = ("code/" + target.name + ".so").str();
     if (failed(addSection(path, "code")))
@@ -95,15 +103,40 @@ LogicalResult Writer::writeCode() {
       flags.push_back(flag);
     targets.push_back(Object{{"name", target.name}, {"code", path}, {"requires", std::move(flags)}});
   }
-  return success();
+  return targets;
 }
 
-Array Writer::layouts() {
+FailureOr<Array> Writer::writeCUDACode(const DeviceModule &device) {
+  std::string cubin = "code/" + device.chip + ".cubin", ptx = "code/" + device.chip + ".ptx";
+  if (failed(target::emitDeviceCode(device.module, pathOf(cubin), pathOf(ptx))) || failed(addSection(cubin, "code")) ||
+      failed(addSection(ptx, "code")))
+    return failure();
+  // The features of sm_90a are those of compute capability 9.0 and of no later one.
+  Array needs{StringRef(device.chip).rtrim("a")};
+  Array targets;
+  targets.push_back(Object{{"name", device.chip}, {"code", cubin}, {"ptx", ptx}, {"requires", std::move(needs)}});
+  return targets;
+}
+
+static Array layoutsOf(ModuleOp module) {
   Array result;
   if (auto layouts = module->getAttrOfType<ArrayAttr>("sparsity.layouts"))
     for (auto layout : layouts.getAsRange<kvcache::LayoutAttr>())
       result.push_back(layoutToJSON(layout));
   return result;
+}
+
+FailureOr<Object> Writer::writeDevice(const DeviceModule &device) {
+  FailureOr<Array> entries = writePlans(device);
+  if (failed(entries))
+    return failure();
+  options.progress("generating code", 0);
+  FailureOr<Array> targets = device.device == "cuda" ? writeCUDACode(device) : writeCPUCode(device.module);
+  if (failed(targets))
+    return failure();
+  return Object{{"targets", std::move(*targets)},
+                {"cache", Object{{"layers", layoutsOf(device.module)}}},
+                {"entries", std::move(*entries)}};
 }
 
 Object Writer::facts() {
@@ -119,14 +152,20 @@ Object Writer::facts() {
 }
 
 LogicalResult Writer::write() {
-  for (StringRef folder : {"plans", "code"})
-    if (std::error_code code = llvm::sys::fs::create_directories(pathOf(folder)))
-      return module.emitError() << "can't make '" << pathOf(folder) << "': " << code.message();
-  if (failed(writePlans()) || failed(writeCode()))
-    return failure();
+  if (std::error_code code = llvm::sys::fs::create_directories(pathOf("code")))
+    return module.emitError() << "can't make '" << pathOf("code") << "': " << code.message();
+  Object parts;
+  SmallVector<ModuleOp> modules;
+  for (const DeviceModule &device : devices) {
+    FailureOr<Object> part = writeDevice(device);
+    if (failed(part))
+      return failure();
+    parts[device.device] = std::move(*part);
+    modules.push_back(device.module);
+  }
   auto progress = [&](uint64_t done, uint64_t total) { options.progress("writing weights", double(done) / total); };
-  if (failed(writeWeights(module, pathOf("weights.safetensors"), progress)) ||
-      failed(addSection("weights.safetensors", "weights")))
+  if (!options.withoutWeights && (failed(writeWeights(modules, pathOf("weights.safetensors"), progress)) ||
+                                  failed(addSection("weights.safetensors", "weights"))))
     return failure();
   if (!options.tokenizer.empty()) {
     if (std::error_code code = llvm::sys::fs::copy_file(options.tokenizer, pathOf("tokenizer.json")))
@@ -136,15 +175,15 @@ LogicalResult Writer::write() {
   }
 
   auto policy = module->getAttrOfType<StringAttr>("sparsity.policy");
-  Object manifest{{"schema_version", 1},
+  Object manifest{{"schema_version", 2},
                   {"created_by", "sparse-opt 0.1.0"},
                   {"source", Object{{"name", options.sourceName}, {"sha256", options.sourceDigest}}},
                   {"model", facts()},
                   {"policy", policy ? policy.getValue() : StringRef()},
-                  {"targets", std::move(targets)},
-                  {"cache", Object{{"layers", layouts()}}},
-                  {"entries", std::move(entries)},
+                  {"devices", std::move(parts)},
                   {"sections", std::move(sections)}};
+  if (options.withoutWeights)
+    manifest["weights"] = "none";
   // The digest comes first and is taken over the text with zeros in its place.
   std::string body = llvm::formatv("{0:2}", llvm::json::Value(std::move(manifest)));
   std::string zeros(64, '0');
@@ -154,12 +193,17 @@ LogicalResult Writer::write() {
 }
 
 LogicalResult sparse::package::writeArtifact(ModuleOp module, const PackageOptions &options) {
+  return writeArtifact(DeviceModule{"cpu", module}, options);
+}
+
+LogicalResult sparse::package::writeArtifact(ArrayRef<DeviceModule> devices, const PackageOptions &options) {
+  ModuleOp module = devices.front().module;
   std::string output = StringRef(options.output).rtrim('/').str();
   if (llvm::sys::fs::exists(output) && !llvm::sys::fs::exists(output + "/manifest.json"))
     return module.emitError() << "'" << output << "' exists and is no artifact; it is left alone";
   llvm::SmallString<128> temporary;
   llvm::sys::fs::createUniquePath(output + ".part-%%%%%%", temporary, /*MakeAbsolute=*/false);
-  Writer writer(module, options, temporary);
+  Writer writer(devices, options, temporary);
   if (failed(writer.write())) {
     llvm::sys::fs::remove_directories(temporary);
     return failure();

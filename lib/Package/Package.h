@@ -14,12 +14,23 @@ struct PackageOptions {
   std::string sourceName;   ///< file name of the model
   std::string sourceDigest; ///< its SHA-256, hex
   std::string tokenizer;    ///< a tokenizer.json to carry; may be empty
+  bool withoutWeights = false; ///< leave out the bytes of weights: an artifact to measure with
   /// Told what is being done and how far it is (0..1).
   std::function<void(llvm::StringRef what, double fraction)> progress = [](llvm::StringRef, double) {};
 };
 
-/// Phase `binary`: writes the artifact of a module after phase `llvm` (docs/architecture.md §4). It is made beside
-/// `output` and moved there when it is complete.
+/// One device of an artifact: its module after the last phase of IR.
+struct DeviceModule {
+  std::string device; ///< "cpu" or "cuda"
+  mlir::ModuleOp module;
+  std::string chip = {}; ///< cuda: the architecture of the code, e.g. "sm_90a"
+};
+
+/// Phase `binary`: writes the artifact of one module per device (docs/architecture.md §4); facts and policy are those of
+/// the first. It is made beside `output` and moved there when it is complete.
+mlir::LogicalResult writeArtifact(llvm::ArrayRef<DeviceModule> devices, const PackageOptions &options);
+
+/// The same for the CPU alone.
 mlir::LogicalResult writeArtifact(mlir::ModuleOp module, const PackageOptions &options);
 
 } // namespace sparse::package

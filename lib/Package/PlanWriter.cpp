@@ -39,7 +39,8 @@ llvm::json::Value sparse::package::planToJSON(plan::EntryOp entry) {
           buffer(output.getBuffer(), Object{{"kind", "output"}, {"name", output.getName()}, {"bytes", bytesOf(output.getBuffer().getType())}});
         })
         .Case([&](plan::WeightOp weight) {
-          buffer(weight.getBuffer(), Object{{"kind", "weight"}, {"name", weight.getSymbol()}, {"bytes", bytesOf(weight.getBuffer().getType())}});
+          buffer(weight.getBuffer(), Object{{"kind", "weight"}, {"name", weight.getSymbol()}, {"bytes", bytesOf(weight.getBuffer().getType())},
+                                          {"dtype", typeName(cast<MemRefType>(weight.getBuffer().getType()).getElementType())}});
         })
         .Case([&](plan::ArenaOp arena) {
           buffer(arena.getBuffer(), Object{{"kind", "arena"}, {"offset", int64_t(arena.getOffset())}, {"bytes", bytesOf(arena.getBuffer().getType())}});
@@ -51,10 +52,17 @@ llvm::json::Value sparse::package::planToJSON(plan::EntryOp entry) {
           Array args;
           for (Value value : launch.getBuffers())
             args.push_back(index[value]);
-          steps.push_back(Object{{"op", "launch"},
-                                 {"kernel", launch.getKernel()},
-                                 {"grid", int64_t(launch.getGrid())},
-                                 {"args", std::move(args)}});
+          Object step{{"op", "launch"}, {"kernel", launch.getKernel()}, {"args", std::move(args)}};
+          if (auto geometry = launch.getGeometryAttr()) {
+            step["grid"] = Array(geometry.getGrid().asArrayRef());
+            step["block"] = Array(geometry.getBlock().asArrayRef());
+            step["cluster"] = geometry.getCluster();
+            step["shared"] = geometry.getShared();
+            step["dependent"] = geometry.getDependent();
+          } else {
+            step["grid"] = int64_t(launch.getGrid());
+          }
+          steps.push_back(std::move(step));
         })
         .Case([&](plan::GemmOp gemm) {
           auto a = cast<MemRefType>(gemm.getA().getType()), b = cast<MemRefType>(gemm.getB().getType());
@@ -65,7 +73,7 @@ llvm::json::Value sparse::package::planToJSON(plan::EntryOp entry) {
                                  {"a", index[gemm.getA()]},
                                  {"b", index[gemm.getB()]},
                                  {"c", index[gemm.getC()]},
-                                 {"format", "panel64"},
+                                 {"format", b.getDimSize(2) == 1 ? "rows" : "panel64"},
                                  {"dtype", typeName(b.getElementType())},
                                  {"accumulate", gemm.getAccumulate()}});
         });

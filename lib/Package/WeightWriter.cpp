@@ -27,27 +27,55 @@ static StringRef safetensorsType(Type type) {
   return type.isInteger(1) ? "BOOL" : "U8";
 }
 
-LogicalResult sparse::package::writeWeights(ModuleOp module, StringRef path,
-                                            function_ref<void(uint64_t, uint64_t)> progress) {
-  llvm::MapVector<StringAttr, MemRefType> weights;
-  module.walk([&](plan::WeightOp op) {
-    weights[op.getSymbolAttr().getAttr()] = cast<MemRefType>(op.getBuffer().getType());
-  });
-  auto bytesOf = [](MemRefType type) -> uint64_t {
-    return type.getNumElements() * ((type.getElementTypeBitWidth() + 7) / 8);
-  };
-  auto order = weights.takeVector();
-  llvm::stable_sort(order, [&](auto &a, auto &b) { return bytesOf(a.second) > bytesOf(b.second); });
+namespace {
+/// A weight to write and the module whose recipe makes it.
+struct Wanted {
+  StringAttr symbol;
+  MemRefType type;
+  size_t module, index;
+  uint64_t bytes() const { return type.getNumElements() * ((type.getElementTypeBitWidth() + 7) / 8); }
+};
+} // namespace
 
+/// Largest first.
+static FailureOr<std::vector<Wanted>> collect(ArrayRef<ModuleOp> modules) {
+  llvm::MapVector<StringRef, Wanted> weights;
+  bool differ = false;
+  for (size_t index = 0; index < modules.size(); ++index)
+    ModuleOp(modules[index]).walk([&](plan::WeightOp op) {
+      Wanted wanted{op.getSymbolAttr().getAttr(), cast<MemRefType>(op.getBuffer().getType()), index, weights.size()};
+      auto [it, fresh] = weights.insert({wanted.symbol.getValue(), wanted});
+      if (fresh || it->second.bytes() == wanted.bytes())
+        return;
+      op.emitError() << "weight '" << wanted.symbol.getValue() << "' has two sizes";
+      differ = true;
+    });
+  if (differ)
+    return failure();
+  std::vector<Wanted> order;
+  for (auto &entry : weights)
+    order.push_back(entry.second);
+  llvm::sort(order, [](const Wanted &a, const Wanted &b) {
+    return std::make_tuple(b.bytes(), a.index) < std::make_tuple(a.bytes(), b.index);
+  });
+  return order;
+}
+
+LogicalResult sparse::package::writeWeights(ArrayRef<ModuleOp> modules, StringRef path,
+                                            function_ref<void(uint64_t, uint64_t)> progress) {
+  ModuleOp first = modules.front();
+  FailureOr<std::vector<Wanted>> order = collect(modules);
+  if (failed(order))
+    return failure();
   llvm::json::Object header;
   uint64_t offset = 0;
-  for (auto &[symbol, type] : order) {
-    uint64_t bytes = bytesOf(type);
+  for (const Wanted &wanted : *order) {
+    MemRefType type = wanted.type;
     llvm::json::Array shape(llvm::map_range(type.getShape(), [](int64_t size) { return llvm::json::Value(size); }));
-    header[symbol.getValue()] = llvm::json::Object{{"dtype", safetensorsType(type.getElementType())},
+    header[wanted.symbol.getValue()] = llvm::json::Object{{"dtype", safetensorsType(type.getElementType())},
                                                    {"shape", std::move(shape)},
-                                                   {"data_offsets", llvm::json::Array{offset, offset + bytes}}};
-    offset += bytes;
+                                                   {"data_offsets", llvm::json::Array{offset, offset + wanted.bytes()}}};
+    offset += wanted.bytes();
   }
   std::string text = llvm::formatv("{0}", llvm::json::Value(std::move(header)));
   text.append(llvm::alignTo(text.size() + 8, 64) - 8 - text.size(), ' ');
@@ -55,15 +83,15 @@ LogicalResult sparse::package::writeWeights(ModuleOp module, StringRef path,
   std::error_code code;
   llvm::raw_fd_ostream os(path, code, llvm::sys::fs::OF_None);
   if (code)
-    return module.emitError() << "can't write '" << path << "': " << code.message();
+    return first.emitError() << "can't write '" << path << "': " << code.message();
   char length[8];
   llvm::support::endian::write64le(length, text.size());
   os.write(length, 8);
   os << text;
-  WeightLoader loader(module);
+  std::vector<WeightLoader> loaders(modules.begin(), modules.end());
   uint64_t done = 0;
-  for (auto &[symbol, type] : order) {
-    FailureOr<HostWeight> weight = loader.load(symbol);
+  for (const Wanted &wanted : *order) {
+    FailureOr<HostWeight> weight = loaders[wanted.module].load(wanted.symbol);
     if (failed(weight))
       return failure();
     os.write(reinterpret_cast<const char *>(weight->data), weight->bytes());
@@ -74,7 +102,7 @@ LogicalResult sparse::package::writeWeights(ModuleOp module, StringRef path,
   if (os.has_error()) {
     std::string message = os.error().message();
     os.clear_error();
-    return module.emitError() << "writing '" << path << "' failed: " << message;
+    return first.emitError() << "writing '" << path << "' failed: " << message;
   }
   return success();
 }

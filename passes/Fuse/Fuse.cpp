@@ -15,6 +15,12 @@ using namespace sparse;
 
 namespace {
 
+/// Data types of ONNX (TensorProto.DataType).
+constexpr int64_t kOnnxFloat16 = 10, kOnnxBFloat16 = 16;
+
+/// Rows up to which a linear layer on a GPU takes the norm of its input into itself.
+constexpr int64_t kMostRowsOfNorm = 2;
+
 /// Ops that become one kernel, in program order.
 struct Cluster {
   StringRef name;
@@ -29,7 +35,7 @@ bool isCopiedIntoKernels(Operation *op) { return isa_and_nonnull<onnx::ConstantO
 
 bool isElementwise(Operation *op) {
   return isa<onnx::AddOp, onnx::SubOp, onnx::MulOp, onnx::DivOp, onnx::SwishOp, onnx::GeluOp, onnx::SigmoidOp,
-             onnx::TanhOp, onnx::ReluOp, onnx::NegOp, onnx::ExpOp>(op);
+             onnx::TanhOp, onnx::ReluOp, onnx::NegOp, onnx::ExpOp, onnx::CastOp>(op);
 }
 
 /// The name of the kernel that an op heads; it appears in plans and profiles.
@@ -56,10 +62,14 @@ public:
       return signalPassFailure();
     }
     Type element = weightsType == "bf16" ? Type(BFloat16Type::get(context)) : Type(Float32Type::get(context));
-    WeightPacker packer(getOperation(), element, panel);
+    // A GPU's warp reads the weights of one output at a time: panels of width 1.
+    onDevice = getOperation()->hasAttr("sparsity.target");
+    WeightPacker packer(getOperation(), element, onDevice ? 1 : int64_t(panel));
     for (auto func : getOperation().getOps<func::FuncOp>()) {
       if (failed(packLinears(func, packer)))
         return signalPassFailure();
+      if (onDevice && !element.isF32() && func->getAttrOfType<StringAttr>("plan.kind").getValue() == "prefill")
+        narrowInputs(func, element);
       splitAttention(func);
       for (Cluster &cluster : findClusters(func))
         outline(cluster);
@@ -78,11 +88,18 @@ public:
   }
 
 private:
+  bool onDevice = false;
+  void narrowInputs(func::FuncOp func, Type element);
   LogicalResult packLinears(func::FuncOp func, WeightPacker &packer);
   void mergeLinears(func::FuncOp func, WeightPacker &packer);
   void splitAttention(func::FuncOp func);
   int64_t segmentLength(kvcache::LayoutAttr layout);
+  int64_t segmentCount(int64_t rows, kvcache::LayoutAttr layout);
   std::vector<Cluster> findClusters(func::FuncOp func);
+  bool isTwin(const Cluster &other, const Cluster &cluster, Value operand);
+  SmallVector<onnx::RotaryEmbeddingOp> ropesOf(kvcache::AppendOp append);
+  bool joinsNorm(onnx::RMSNormalizationOp norm, sparsity::LinearOp linear);
+  SmallVector<std::pair<onnx::RMSNormalizationOp, sparsity::LinearOp>> normsToJoin;
   void outline(Cluster &cluster);
 };
 
@@ -127,6 +144,23 @@ void Fuse::mergeLinears(func::FuncOp func, WeightPacker &packer) {
   }
 }
 
+/// A GEMM library multiplies operands of one type: the inputs of a prompt's linear layers become the weights'.
+void Fuse::narrowInputs(func::FuncOp func, Type element) {
+  DenseMap<Value, Value> narrow;
+  for (auto linear : func.front().getOps<sparsity::LinearOp>()) {
+    Value x = linear.getX(), &cast = narrow[x];
+    if (!cast) {
+      OpBuilder b(linear);
+      b.setInsertionPointAfterValue(x);
+      auto type = llvm::cast<RankedTensorType>(x.getType());
+      cast = onnx::CastOp::create(b, linear.getLoc(), RankedTensorType::get(type.getShape(), element), x,
+                                  b.getI64IntegerAttr(element.isBF16() ? kOnnxBFloat16 : kOnnxFloat16),
+                                  b.getI64IntegerAttr(1));
+    }
+    linear.getXMutable().assign(cast);
+  }
+}
+
 /// MatMul with a weight and the embedding's Gather read packed weights.
 LogicalResult Fuse::packLinears(func::FuncOp func, WeightPacker &packer) {
   mergeLinears(func, packer);
@@ -166,6 +200,16 @@ int64_t Fuse::segmentLength(kvcache::LayoutAttr layout) {
   return std::max<int64_t>(segment, llvm::divideCeil(pages, 64));
 }
 
+/// Equal segments of every list, on a GPU: as many blocks as the device has multiprocessors. A function of the entry
+/// alone, so that dense and sparse layers fold alike. 0 on a CPU: segments of a fixed length.
+int64_t Fuse::segmentCount(int64_t rows, kvcache::LayoutAttr layout) {
+  auto target = getOperation()->getAttrOfType<sparsity::TargetAttr>("sparsity.target");
+  if (!target)
+    return 0;
+  int64_t count = target.getMultiprocessors() / (rows * layout.getKvHeads());
+  return std::clamp<int64_t>(llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(count, 1))), 1, 64);
+}
+
 /// Decode attention is split over segments of its page lists: one query alone would leave most threads idle.
 void Fuse::splitAttention(func::FuncOp func) {
   SmallVector<sparsity::AttendOp> attends;
@@ -183,8 +227,11 @@ void Fuse::splitAttention(func::FuncOp func) {
       selecting = shape[1];
       pages = shape[2];
     }
-    int64_t pagesOfSegment = segmentLength(layout);
-    int64_t segments = llvm::divideCeil(pages, pagesOfSegment), groups = heads / selecting;
+    int64_t pagesOfSegment = 0, segments = segmentCount(rows, layout), groups = heads / selecting;
+    if (segments == 0) {
+      pagesOfSegment = segmentLength(layout);
+      segments = llvm::divideCeil(pages, pagesOfSegment);
+    }
     auto perQuery = RankedTensorType::get({rows, selecting, segments, groups}, b.getF32Type());
     auto values = RankedTensorType::get({rows, selecting, segments, groups * layout.getValueDim()}, b.getF32Type());
     auto length = b.getI64IntegerAttr(pagesOfSegment);
@@ -205,12 +252,18 @@ void Fuse::splitAttention(func::FuncOp func) {
 std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
   std::vector<Cluster> clusters;
   DenseMap<Operation *, unsigned> clusterOf;
+  // A prompt's linear layers stay alone, for a GEMM library.
+  bool joinsLinear = func->getAttrOfType<StringAttr>("plan.kind").getValue() != "prefill";
+  auto join = [&](unsigned from, unsigned to) {
+    for (Operation *op : clusters[from].ops)
+      clusterOf[op] = to;
+    clusters[to].ops.insert(clusters[to].ops.begin(), clusters[from].ops.begin(), clusters[from].ops.end());
+    clusters[from].ops.clear();
+  };
   for (Operation &op : func.front().without_terminator()) {
     if (isLeaf(&op))
       continue;
     if (isElementwise(&op)) {
-      // A prompt's linear layers stay alone, for a GEMM library.
-      bool joinsLinear = func->getAttrOfType<StringAttr>("plan.kind").getValue() != "prefill";
       int64_t latest = -1;
       Value joined;
       for (Value operand : op.getOperands()) {
@@ -223,16 +276,78 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
         }
       }
       if (joined && llvm::all_of(joined.getUsers(), [&](Operation *user) { return user == &op; }) &&
-          ((joinsLinear && clusters[latest].name == "linear") || clusters[latest].name == "elementwise")) {
+          ((joinsLinear && clusters[latest].name == "linear") || clusters[latest].name == "elementwise" ||
+           (onDevice && isa<onnx::CastOp>(op) && clusters[latest].name == "norm"))) {
         clusters[latest].ops.push_back(&op);
         clusterOf[&op] = latest;
+        if (onDevice)
+          for (Value operand : op.getOperands())
+            if (Operation *def = operand.getDefiningOp(); def && clusterOf.contains(def))
+              if (isTwin(clusters[clusterOf[def]], clusters[latest], operand))
+                join(clusterOf[def], latest);
         continue;
       }
     }
-    clusterOf[&op] = clusters.size();
+    unsigned own = clusters.size();
     clusters.push_back({kernelName(&op), {&op}});
+    clusterOf[&op] = own;
+    if (!onDevice)
+      continue;
+    if (auto append = dyn_cast<kvcache::AppendOp>(op))
+      for (onnx::RotaryEmbeddingOp rope : ropesOf(append))
+        join(clusterOf[rope], own);
+    if (auto linear = dyn_cast<sparsity::LinearOp>(op); linear && joinsLinear)
+      if (auto norm = linear.getX().getDefiningOp<onnx::RMSNormalizationOp>(); norm && joinsNorm(norm, linear))
+        normsToJoin.push_back({norm, linear});
   }
+  // Last: twins have found each other.
+  for (auto [norm, linear] : normsToJoin)
+    if (llvm::all_of(norm->getUsers(), [&](Operation *user) { return clusterOf.lookup(user) == clusterOf[linear]; }) &&
+        clusterOf[norm] != clusterOf[linear])
+      join(clusterOf[norm], clusterOf[linear]);
+  normsToJoin.clear();
+  llvm::erase_if(clusters, [](const Cluster &cluster) { return cluster.ops.empty(); });
   return clusters;
+}
+
+/// Whether `other` is a linear layer with the input and the width of that of `cluster`, which alone reads `operand`, the
+/// result of `other`: gate and up of one product.
+bool Fuse::isTwin(const Cluster &other, const Cluster &cluster, Value operand) {
+  if (&other == &cluster || other.name != "linear" || cluster.name != "linear" || !operand.hasOneUse())
+    return false;
+  auto first = dyn_cast<sparsity::LinearOp>(other.ops.front()), second = dyn_cast<sparsity::LinearOp>(cluster.ops.front());
+  return first && second && first.getX() == second.getX() && first.getWeight().getType() == second.getWeight().getType() &&
+         llvm::is_contained(other.ops, operand.getDefiningOp());
+}
+
+/// The rotations of an append's key and of the query that reads its state, when nobody else needs them before it.
+SmallVector<onnx::RotaryEmbeddingOp> Fuse::ropesOf(kvcache::AppendOp append) {
+  SmallVector<onnx::RotaryEmbeddingOp> ropes;
+  auto key = append.getKey().getDefiningOp<onnx::RotaryEmbeddingOp>();
+  if (!key || !key.getResult().hasOneUse())
+    return ropes;
+  for (Operation *user : append.getResult().getUsers()) {
+    Value query;
+    if (auto attend = dyn_cast<sparsity::AttendOp>(user))
+      query = attend.getQuery();
+    else if (auto attend = dyn_cast<sparsity::AttendPartOp>(user))
+      query = attend.getQuery();
+    auto rope = query ? query.getDefiningOp<onnx::RotaryEmbeddingOp>() : onnx::RotaryEmbeddingOp();
+    if (rope && rope.getCosCache() == key.getCosCache() && rope.getSinCache() == key.getSinCache() &&
+        rope.getPositionIds() == key.getPositionIds() && rope.getInterleaved() == key.getInterleaved() &&
+        rope->isBeforeInBlock(append) &&
+        llvm::all_of(rope->getUsers(), [&](Operation *reader) { return append->isBeforeInBlock(reader); }))
+      ropes = {rope};
+  }
+  ropes.push_back(key);
+  return ropes;
+}
+
+/// A linear layer of few rows normalises its input itself: every block reads all of it anyway.
+bool Fuse::joinsNorm(onnx::RMSNormalizationOp norm, sparsity::LinearOp linear) {
+  auto x = cast<RankedTensorType>(linear.getX().getType());
+  return x.getDimSize(0) <= kMostRowsOfNorm &&
+         cast<RankedTensorType>(norm.getScale().getType()).getDimSize(0) == x.getDimSize(1);
 }
 
 void Fuse::outline(Cluster &cluster) {
@@ -252,7 +367,13 @@ void Fuse::outline(Cluster &cluster) {
         inputs.insert(operand);
       }
     }
-  auto kernel = plan::KernelOp::create(b, last->getLoc(), last->getResultTypes(), b.getStringAttr(cluster.name),
+  // What is read outside, and all that the last op gives.
+  SmallVector<Value> outputs;
+  for (Operation *op : cluster.ops)
+    for (Value result : op->getResults())
+      if (op == last || llvm::any_of(result.getUsers(), [&](Operation *user) { return !inside.contains(user); }))
+        outputs.push_back(result);
+  auto kernel = plan::KernelOp::create(b, last->getLoc(), ValueRange(outputs).getTypes(), b.getStringAttr(cluster.name),
                                        inputs.getArrayRef(), b.getDenseI64ArrayAttr({}));
   Block *block = b.createBlock(&kernel.getBody());
   IRMapping map;
@@ -263,10 +384,11 @@ void Fuse::outline(Cluster &cluster) {
   for (Operation *op : cluster.ops)
     b.clone(*op, map);
   SmallVector<Value> results;
-  for (Value result : last->getResults())
-    results.push_back(map.lookup(result));
+  for (Value output : outputs)
+    results.push_back(map.lookup(output));
   plan::YieldOp::create(b, last->getLoc(), results);
-  last->replaceAllUsesWith(kernel);
+  for (auto [output, result] : llvm::zip(outputs, kernel.getResults()))
+    output.replaceUsesWithIf(result, [&](OpOperand &use) { return !inside.contains(use.getOwner()); });
   for (Operation *op : llvm::reverse(cluster.ops))
     op->erase();
 }

@@ -53,10 +53,12 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
   bool slotted = prefillCap != kvcache::PrefillCap::None;
   if (slotted) // an extent may pass the context by the hole of the last victim
     slots += 1;
+  // A GPU's warp reads whole keys; the CPU's vector registers hold one channel of many keys.
+  bool keysBySlot = op->getParentOfType<ModuleOp>()->hasAttr("sparsity.target");
   auto build = [&](auto fn) {
     return fn(facts.kvHeads, facts.keyDim, facts.valueDim, facts.page, facts.type, slotted,
               static_cast<int64_t>(llvm::divideCeil(slots, facts.page)), b.getDenseI64ArrayAttr(caps), prefillCap,
-              b.getArrayAttr(fields), b.getArrayAttr(attributes));
+              b.getArrayAttr(fields), b.getArrayAttr(attributes), keysBySlot);
   };
   auto emit = [&] { return op->emitError(); };
   if (failed(build([&](auto... args) { return kvcache::LayoutAttr::verify(emit, args...); })))

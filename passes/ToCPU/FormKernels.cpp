@@ -171,7 +171,8 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
       args.push_back(buffer.arenaValue >= 0 ? arenaOps[buffer.arenaValue] : buffer.planned);
     }
     if (launch.kernel.symbol)
-      plan::LaunchOp::create(b, launch.loc, launch.kernel.symbol, b.getI64IntegerAttr(launch.kernel.grid), args);
+      plan::LaunchOp::create(b, launch.loc, launch.kernel.symbol, b.getI64IntegerAttr(launch.kernel.grid), args,
+                             plan::GeometryAttr());
     else
       plan::GemmOp::create(b, launch.loc, args[0], args[1], args[2], UnitAttr());
   }

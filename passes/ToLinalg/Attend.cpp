@@ -288,6 +288,13 @@ void sparse::lowering::lowerAttend(Emitter &e, KernelContext &k, sparsity::Atten
   k.set(op.getLse(), results[1]);
 }
 
+/// Pages of one segment of a list of `pages` pages: `segment`, or for 0 what makes `count` equal ones.
+static Value segmentLength(Emitter &e, Value pages, int64_t segment, int64_t count) {
+  if (segment > 0)
+    return e.index(segment);
+  return arith::MaxUIOp::create(e.b, e.loc, e.ceilDiv(pages, count), e.index(1));
+}
+
 void sparse::lowering::lowerAttendPart(Emitter &e, KernelContext &k, sparsity::AttendPartOp op) {
   LayerState state = k.layer(op.getState());
   Value query = k[op.getQuery()], positions = k[op.getPositions()], sequences = k[op.getSequences()];
@@ -305,8 +312,9 @@ void sparse::lowering::lowerAttendPart(Emitter &e, KernelContext &k, sparsity::A
                     op.getSoftcap().convertToDouble(), int64_t(op.getWindow()), query, positions, head,
                     e.div(head, selecting / state.layout.getKvHeads()), e.toIndex(e.extract(sequences, row)), {}, {}};
         t.load(row);
-        Value first = e.mul(ivs[0], e.index(segment));
-        Value last = e.min(pageCount(t, row, head, count), e.add(first, e.index(segment)));
+        Value pages = pageCount(t, row, head, count), length = segmentLength(e, pages, segment, shape[2]);
+        Value first = e.mul(ivs[0], length);
+        Value last = e.min(pages, e.add(first, length));
         SmallVector<Value> folded = foldPages(t, row, indices, first, last);
         Value flat = tensor::CollapseShapeOp::create(e.b, e.loc, RankedTensorType::get({groups * width}, f32),
                                                      folded[2], ArrayRef<ReassociationIndices>{{0, 1}});
@@ -335,7 +343,9 @@ void sparse::lowering::lowerCombine(Emitter &e, KernelContext &k, sparsity::Comb
         Value row = ivs[0], head = ivs[1];
         QueryTile t{e, state, 1, selecting * groups, groups, 1, 0, -1, {}, positions, head,
                     e.div(head, selecting / state.layout.getKvHeads()), e.toIndex(e.extract(sequences, row)), {}, {}};
-        Value segments = e.ceilDiv(pageCount(t, row, head, count), op.getSegment());
+        Value pages = pageCount(t, row, head, count);
+        Value length = segmentLength(e, pages, op.getSegment(), shape[2]);
+        Value segments = arith::CeilDivUIOp::create(e.b, e.loc, pages, length);
         SmallVector<Value> init{e.filled({groups}, e.f32(kHidden)), e.filled({groups}, e.f32(0)),
                                 e.filled({groups, width}, e.f32(0))};
         AffineMap one = e.map(1, {0}), all = e.map(2, {0, 1}), byRow = e.map(2, {0});

@@ -73,6 +73,24 @@ Value sparse::lowering::evictionKey(Emitter &e, LayerState &state, Value sequenc
   return key;
 }
 
+sparsity::PolicyAttrInterface sparse::lowering::fieldOwner(kvcache::LayoutAttr layout, kvcache::FieldAttr field) {
+  sparsity::LayerFacts facts;
+  facts.kvHeads = layout.getKvHeads();
+  facts.keyDim = layout.getKeyDim();
+  facts.valueDim = layout.getValueDim();
+  facts.page = layout.getPage();
+  facts.type = layout.getType();
+  sparsity::PolicyAttrInterface owner;
+  for (Attribute attr : layout.getPolicies()) {
+    SmallVector<Attribute> own;
+    auto policy = cast<sparsity::PolicyAttrInterface>(attr);
+    policy.getFields(facts, own);
+    if (llvm::is_contained(own, field))
+      owner = policy;
+  }
+  return owner;
+}
+
 void sparse::lowering::updateContent(Emitter &e, LayerState &state, Value sequence, Value head, Value slot,
                                      Value physical, Value fresh) {
   kvcache::LayoutAttr layout = state.layout;
@@ -81,20 +99,7 @@ void sparse::lowering::updateContent(Emitter &e, LayerState &state, Value sequen
     if (!field.getContent() || field.getScope() != kvcache::Scope::Page)
       continue;
     StringRef name = field.getName();
-    sparsity::PolicyAttrInterface owner;
-    for (Attribute attr : layout.getPolicies()) {
-      SmallVector<Attribute> own;
-      auto policy = cast<sparsity::PolicyAttrInterface>(attr);
-      sparsity::LayerFacts facts;
-      facts.kvHeads = layout.getKvHeads();
-      facts.keyDim = layout.getKeyDim();
-      facts.valueDim = layout.getValueDim();
-      facts.page = layout.getPage();
-      facts.type = layout.getType();
-      policy.getFields(facts, own);
-      if (llvm::is_contained(own, field))
-        owner = policy;
-    }
+    sparsity::PolicyAttrInterface owner = fieldOwner(layout, field);
     Value initial = e.toF32(arith::ConstantOp::create(e.b, e.loc, field.getInit()));
     state[name] = e.loop(layout.getKeyDim(), state[name], [&](Value channel, ValueRange carried) {
       SmallVector<Value> at{sequence, head, page, channel};

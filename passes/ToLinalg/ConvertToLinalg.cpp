@@ -1,4 +1,5 @@
 //===-- ConvertToLinalg.cpp - Bodies of kernels to linalg on tensors ----------------------------------------------===//
+#include "passes/ToLinalg/Elementwise.h"
 #include "passes/ToLinalg/Lowering.h"
 
 #include "mlir/IR/IRMapping.h"
@@ -25,6 +26,11 @@ SmallVector<Type> expand(Type type) {
   return types;
 }
 
+/// Strategies whose kernels are emitted from their ops, not from linalg.
+bool isTemplate(sparsity::Strategy strategy) {
+  return strategy == sparsity::Strategy::Simt || strategy == sparsity::Strategy::Mma;
+}
+
 class ConvertToLinalg : public sparse::impl::ConvertToLinalgPassBase<ConvertToLinalg> {
 public:
   using ConvertToLinalgPassBase::ConvertToLinalgPassBase;
@@ -39,9 +45,66 @@ private:
   LogicalResult convert(func::FuncOp func);
   LogicalResult convert(plan::KernelOp kernel, DenseMap<Value, SmallVector<Value>> &outer);
   LogicalResult lowerBody(plan::KernelOp kernel, Emitter &e, KernelContext &k);
+  void keepForDevice(plan::KernelOp kernel, Block *body, DenseMap<Value, SmallVector<Value>> &outer,
+                     ArrayRef<Value> operands);
 };
 
 } // namespace
+
+/// A kernel that a template emits keeps its ops: a cache state comes back from its components by a cast. State changes in
+/// place, so its results are its operands.
+void ConvertToLinalg::keepForDevice(plan::KernelOp kernel, Block *body, DenseMap<Value, SmallVector<Value>> &outer,
+                                    ArrayRef<Value> operands) {
+  OpBuilder b(kernel);
+  b.setInsertionPointToStart(body);
+  IRMapping map;
+  DenseMap<Value, std::pair<unsigned, unsigned>> expanded; // argument of the old body -> operands [first, last)
+  unsigned next = 0;
+  for (BlockArgument arg : kernel.getBlock()->getArguments()) {
+    unsigned first = next;
+    next += expand(arg.getType()).size();
+    expanded[arg] = {first, next};
+    Value mapped = body->getArgument(first);
+    if (isa<kvcache::LayerType>(arg.getType()))
+      mapped = UnrealizedConversionCastOp::create(b, kernel.getLoc(), arg.getType(),
+                                                  body->getArguments().slice(first, next - first))
+                   .getResult(0);
+    map.map(arg, mapped);
+  }
+  for (Operation &op : kernel.getBlock()->without_terminator())
+    b.clone(op, map)->removeAttr("sparsity.site"); // layers share kernels
+  // Which operands a yielded value is the update of; none for a fresh value.
+  auto updated = [&](Value value) -> std::pair<unsigned, unsigned> {
+    auto append = value.getDefiningOp<kvcache::AppendOp>();
+    if (append && value == append.getNewStatus())
+      return expanded.lookup(append.getStatus());
+    if (isa<kvcache::LayerType>(value.getType()))
+      for (BlockArgument arg : kernel.getBlock()->getArguments())
+        if (arg.getType() == value.getType())
+          return expanded.lookup(arg);
+    return {0, 0};
+  };
+  SmallVector<Value> yields;
+  SmallVector<Value> fresh;
+  for (auto [result, value] : llvm::zip(kernel.getResults(), kernel.getBlock()->getTerminator()->getOperands())) {
+    auto [first, last] = updated(value);
+    for (unsigned i = first; i < last; ++i)
+      outer[result].push_back(operands[i]);
+    if (first == last) {
+      yields.push_back(map.lookup(value));
+      fresh.push_back(result);
+    }
+  }
+  plan::YieldOp::create(b, kernel.getLoc(), yields);
+  b.setInsertionPoint(kernel);
+  SmallVector<int64_t> ties(yields.size(), -1);
+  auto kept = plan::KernelOp::create(b, kernel.getLoc(), ValueRange(yields).getTypes(), kernel.getNameAttr(), operands,
+                                     b.getDenseI64ArrayAttr(ties));
+  kept->setDiscardableAttrs(kernel->getDiscardableAttrDictionary());
+  kept.getBody().push_back(body);
+  for (auto [result, value] : llvm::zip(fresh, kept.getResults()))
+    outer[result].push_back(value);
+}
 
 /// Replaces the entry's layer arguments by components and its kernels by lowered ones. Only the output is returned:
 /// state changes in place.
@@ -119,8 +182,13 @@ LogicalResult ConvertToLinalg::convert(plan::KernelOp kernel, DenseMap<Value, Sm
   body->addArguments(types, locs);
   b.setInsertionPointToStart(body.get());
   KernelContext context;
-  if (auto config = kernel->getAttrOfType<sparsity::LoweringConfigAttr>("lowering_config"))
+  if (auto config = kernel->getAttrOfType<sparsity::LoweringConfigAttr>("lowering_config")) {
+    if (isTemplate(config.getStrategy())) {
+      keepForDevice(kernel, body.release(), outer, operands);
+      return success();
+    }
     context.tiles = config.getTiles().asArrayRef();
+  }
   unsigned next = 0;
   for (BlockArgument arg : kernel.getBlock()->getArguments())
     for ([[maybe_unused]] Type type : expand(arg.getType()))
@@ -173,20 +241,9 @@ LogicalResult ConvertToLinalg::convert(plan::KernelOp kernel, DenseMap<Value, Sm
   return success();
 }
 
-LogicalResult ConvertToLinalg::lowerBody(plan::KernelOp kernel, Emitter &e, KernelContext &k) {
-  SmallVector<Operation *> ops;
-  for (Operation &op : kernel.getBlock()->without_terminator())
-    if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op))
-      k.set(slice, tensor::ExtractSliceOp::create(e.b, e.loc, slice.getType(), k[slice.getSource()],
-                                                  slice.getMixedOffsets(), slice.getMixedSizes(),
-                                                  slice.getMixedStrides()));
-    else if (!isa<onnx::ConstantOp>(op))
-      ops.push_back(&op);
-  Operation *first = ops.front();
-  if (auto linear = dyn_cast<sparsity::LinearOp>(first))
-    return lowerLinear(e, k, linear, ArrayRef(ops).drop_front());
-  bool known =
-      llvm::TypeSwitch<Operation *, bool>(first)
+/// Lowers one op that is neither linear nor elementwise.
+static LogicalResult lowerOne(Emitter &e, KernelContext &k, Operation *op) {
+  bool known = llvm::TypeSwitch<Operation *, bool>(op)
           .Case([&](sparsity::EmbedOp op) { return lowerEmbed(e, k, op), true; })
           .Case([&](onnx::RMSNormalizationOp op) { return lowerNorm(e, k, op), true; })
           .Case([&](onnx::RotaryEmbeddingOp op) { return lowerRope(e, k, op), true; })
@@ -203,5 +260,34 @@ LogicalResult ConvertToLinalg::lowerBody(plan::KernelOp kernel, Emitter &e, Kern
           .Case([&](kvcache::GatherOp op) { return lowerGather(e, k, op), true; })
           .Case([&](kvcache::PlaceOp op) { return lowerPlace(e, k, op), true; })
           .Default([](Operation *) { return false; });
-  return known ? success() : lowerLinear(e, k, {}, ops);
+  return success(known);
 }
+
+LogicalResult ConvertToLinalg::lowerBody(plan::KernelOp kernel, Emitter &e, KernelContext &k) {
+  SmallVector<Operation *> ops;
+  for (Operation &op : kernel.getBlock()->without_terminator())
+    if (auto slice = dyn_cast<tensor::ExtractSliceOp>(op))
+      k.set(slice, tensor::ExtractSliceOp::create(e.b, e.loc, slice.getType(), k[slice.getSource()],
+                                                  slice.getMixedOffsets(), slice.getMixedSizes(),
+                                                  slice.getMixedStrides()));
+    else if (!isa<onnx::ConstantOp>(op))
+      ops.push_back(&op);
+  // Usually one op, with elementwise ops after it; more where kernels were fused for a GPU.
+  for (ArrayRef<Operation *> rest = ops; !rest.empty();) {
+    Operation *op = rest.front();
+    auto linear = dyn_cast<sparsity::LinearOp>(op);
+    if (linear || isElementwise(op)) {
+      ArrayRef<Operation *> epilogue = linear ? rest.drop_front() : rest;
+      epilogue = epilogue.take_while([](Operation *next) { return isElementwise(next); });
+      if (failed(lowerLinear(e, k, linear, epilogue)))
+        return failure();
+      rest = rest.drop_front(epilogue.size() + (linear ? 1 : 0));
+      continue;
+    }
+    if (failed(lowerOne(e, k, op)))
+      return op->emitError("has no lowering to linalg");
+    rest = rest.drop_front();
+  }
+  return success();
+}
+

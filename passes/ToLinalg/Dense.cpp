@@ -1,9 +1,6 @@
 //===-- Dense.cpp - Kernels without cache: embedding, norm, rotary, linear ----------------------------------------===//
+#include "passes/ToLinalg/Elementwise.h"
 #include "passes/ToLinalg/Lowering.h"
-
-#include "llvm/ADT/TypeSwitch.h"
-
-#include <cmath>
 
 using namespace sparse;
 using namespace sparse::lowering;
@@ -120,48 +117,6 @@ void sparse::lowering::lowerRope(Emitter &e, KernelContext &k, onnx::RotaryEmbed
 
 //===-- Linear layers and elementwise ops -------------------------------------------------------------------------===//
 
-/// 1 / (1 + exp(-x)).
-static Value sigmoid(OpBuilder &b, Location loc, Value x) {
-  Value one = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(1));
-  Value exp = math::ExpOp::create(b, loc, arith::NegFOp::create(b, loc, x));
-  return arith::DivFOp::create(b, loc, one, arith::AddFOp::create(b, loc, one, exp));
-}
-
-/// The scalar meaning of an elementwise op; null for an unknown one.
-static Value scalarOf(OpBuilder &b, Location loc, Operation *op, ValueRange a) {
-  auto constant = [&](double value) -> Value {
-    return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value));
-  };
-  return llvm::TypeSwitch<Operation *, Value>(op)
-      .Case([&](onnx::AddOp) { return arith::AddFOp::create(b, loc, a[0], a[1]); })
-      .Case([&](onnx::SubOp) { return arith::SubFOp::create(b, loc, a[0], a[1]); })
-      .Case([&](onnx::MulOp) { return arith::MulFOp::create(b, loc, a[0], a[1]); })
-      .Case([&](onnx::DivOp) { return arith::DivFOp::create(b, loc, a[0], a[1]); })
-      .Case([&](onnx::NegOp) { return arith::NegFOp::create(b, loc, a[0]); })
-      .Case([&](onnx::ExpOp) { return math::ExpOp::create(b, loc, a[0]); })
-      .Case([&](onnx::TanhOp) { return math::TanhOp::create(b, loc, a[0]); })
-      .Case([&](onnx::ReluOp) { return arith::MaximumFOp::create(b, loc, a[0], constant(0)); })
-      .Case([&](onnx::SigmoidOp) { return sigmoid(b, loc, a[0]); })
-      .Case([&](onnx::SwishOp swish) -> Value {
-        float alpha = swish.getAlpha().convertToFloat();
-        Value inner = alpha == 1.0f ? a[0] : Value(arith::MulFOp::create(b, loc, a[0], constant(alpha)));
-        return arith::MulFOp::create(b, loc, a[0], sigmoid(b, loc, inner));
-      })
-      .Case([&](onnx::GeluOp gelu) -> Value {
-        Value x = a[0], inner;
-        if (gelu.getApproximate() == "tanh") {
-          Value cube = arith::MulFOp::create(b, loc, x, arith::MulFOp::create(b, loc, x, x));
-          Value sum = arith::AddFOp::create(b, loc, x, arith::MulFOp::create(b, loc, cube, constant(0.044715)));
-          inner = math::TanhOp::create(b, loc, arith::MulFOp::create(b, loc, sum, constant(std::sqrt(2 / M_PI))));
-        } else {
-          inner = math::ErfOp::create(b, loc, arith::MulFOp::create(b, loc, x, constant(std::sqrt(0.5))));
-        }
-        Value one = arith::AddFOp::create(b, loc, inner, constant(1));
-        return arith::MulFOp::create(b, loc, arith::MulFOp::create(b, loc, x, constant(0.5)), one);
-      })
-      .Default([](Operation *) { return Value(); });
-}
-
 /// Applies an elementwise op to a tile: columns [column, column + width) of rows [row, row + height).
 static FailureOr<Value> applyToTile(Emitter &e, KernelContext &k, Operation *op,
                                     const DenseMap<Value, Value> &tiles, Value row, Value column, int64_t height,
@@ -220,11 +175,11 @@ LogicalResult sparse::lowering::lowerLinear(Emitter &e, KernelContext &k, sparsi
   int64_t height = k.tiles.empty() ? 1 : k.tiles[0];
   if (rows % height != 0)
     height = 1;
-  Type f32 = e.b.getF32Type();
+  Type f32 = e.b.getF32Type(), element = type.getElementType();
 
   bool ok = true;
   SmallVector<Value> result = e.parallel(
-      {columns / width, rows / height}, e.empty({rows, columns}, f32),
+      {columns / width, rows / height}, e.empty({rows, columns}, element),
       [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
         Value row = e.mul(ivs[1], e.index(height)), column = e.mul(ivs[0], e.index(width));
         DenseMap<Value, Value> tiles;
@@ -240,7 +195,7 @@ LogicalResult sparse::lowering::lowerLinear(Emitter &e, KernelContext &k, sparsi
                            {Iter::parallel, Iter::reduction, Iter::parallel},
                            [](OpBuilder &b, Location loc, ValueRange a) -> Value {
                              Emitter inner(b, loc);
-                             Value product = arith::MulFOp::create(b, loc, a[0], inner.toF32(a[1]));
+                             Value product = arith::MulFOp::create(b, loc, inner.toF32(a[0]), inner.toF32(a[1]));
                              return arith::AddFOp::create(b, loc, a[2], product);
                            });
           tiles[linear.getOut()] = tile;
@@ -254,6 +209,11 @@ LogicalResult sparse::lowering::lowerLinear(Emitter &e, KernelContext &k, sparsi
           }
           tile = tiles[op->getResult(0)] = *applied;
         }
+        if (!element.isF32())
+          tile = e.generic(tile, e.empty({height, width}, element), {e.map(2, {0, 1}), e.map(2, {0, 1})},
+                           {Iter::parallel, Iter::parallel}, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                             return Emitter(b, loc).fromF32(a[0], element);
+                           });
         return {{tile, {row, column}, {height, width}}};
       });
   k.set(resultValue, result[0]);

@@ -21,6 +21,7 @@ from ._errors import (
     OutOfRange,
     ResourceExhausted,
     SparseError,
+    Unavailable,
     Unimplemented,
 )
 from .model import Context, Model, Sampling, Sequence, Usage, load
@@ -40,6 +41,7 @@ __all__ = [
     "Sampling",
     "Sequence",
     "SparseError",
+    "Unavailable",
     "Unimplemented",
     "Usage",
     "load",

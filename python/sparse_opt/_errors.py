@@ -39,6 +39,10 @@ class InternalError(SparseError):
     code = "INTERNAL"
 
 
+class Unavailable(SparseError):
+    code = "UNAVAILABLE"
+
+
 class DataLoss(SparseError):
     code = "DATA_LOSS"
 
@@ -56,6 +60,7 @@ BY_STATUS = {
     11: OutOfRange,
     12: Unimplemented,
     13: InternalError,
+    14: Unavailable,
     15: DataLoss,
     18: Incompatible,
 }

@@ -43,6 +43,8 @@ class LoadOptions(Sized):
         ("log", LogFn),
         ("log_user", c_void_p),
         ("map_weights", c_int32),
+        ("device", c_char_p),
+        ("weights", c_char_p),
     ]
 
 
@@ -65,6 +67,7 @@ class ModelInfo(Sized):
         ("created_by", c_char_p),
         ("source", c_char_p),
         ("weights_bytes", c_uint64),
+        ("device", c_char_p),
     ]
 
 

@@ -70,14 +70,23 @@ def _usage(call, *arguments):
     return Usage(**{name: getattr(usage, name) for name in names})
 
 
-def load(path, *, target=None, verify=True, map_weights=False, log=None):
+def load(
+    path, *, device="cpu", target=None, verify=True, map_weights=False, log=None
+):
     """Loads a compiled model (the directory `model.spx`).
 
+    `device` is "cpu", "cuda" or "cuda:N"; of several with commas between, the
+    first that is there and that the model has code for.
     `map_weights` shares the memory of the weights between processes, at some
     cost in speed. `log(level, message)` receives messages; level 2 is a warning.
     """
     return Model(
-        path, target=target, verify=verify, map_weights=map_weights, log=log
+        path,
+        device=device,
+        target=target,
+        verify=verify,
+        map_weights=map_weights,
+        log=log,
     )
 
 
@@ -85,7 +94,14 @@ class Model:
     """A loaded model. Immutable; any number of threads may use it."""
 
     def __init__(
-        self, path, *, target=None, verify=True, map_weights=False, log=None
+        self,
+        path,
+        *,
+        device="cpu",
+        target=None,
+        verify=True,
+        map_weights=False,
+        log=None,
     ):
         self._handle = c_void_p()
         self._tokenizer = None
@@ -93,6 +109,7 @@ class Model:
             skip_verify=0 if verify else 1,
             target=target.encode() if target else None,
             map_weights=1 if map_weights else 0,
+            device=device.encode(),
         )
         if log is not None:
             options.log = lib.LogFn(

@@ -1,7 +1,7 @@
 """Raise on real files: every exporter's graph means in canonical form what it meant before.
 
-The corpus is a folder of small decoders with references; SPARSE_CORPUS names it. SPARSE_OPT names the compiler when it is
-not where the default preset builds it.
+The corpus is a folder of small decoders with references; SPARSE_CORPUS names it. SPARSE_OPT names the compiler when it
+is not where the default preset builds it.
 """
 
 import json

@@ -55,7 +55,7 @@ def causal(query: Array, key: Array) -> Array:
 
 
 def gqa_attention(q: Array, k: Array, v: Array, visible: Array) -> Array:
-    """q [rows, H, d], k and v [n, Hk, d], visible bool [rows, n] → [rows, H, d]; head h reads KV head h // (H / Hk)."""
+    """q [rows, H, d], k and v [n, Hk, d], visible bool [rows, n] → [rows, H, d]; head h reads KV head h // (H/Hk)."""
     rows, heads, d = q.shape
     grouped = q.reshape(rows, k.shape[1], -1, d)
     outputs = []

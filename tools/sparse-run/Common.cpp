@@ -19,10 +19,12 @@ int sparse::run::exitCodeFor(sparse_status status) {
   case SPARSE_OK:
     return exitOk;
   case SPARSE_RESOURCE_EXHAUSTED:
+  case SPARSE_UNAVAILABLE:
     return exitResources;
   case SPARSE_INVALID_ARGUMENT:
   case SPARSE_NOT_FOUND:
   case SPARSE_OUT_OF_RANGE:
+  case SPARSE_FAILED_PRECONDITION:
   case SPARSE_UNIMPLEMENTED:
   case SPARSE_DATA_LOSS:
   case SPARSE_UNAUTHENTICATED:
@@ -39,9 +41,12 @@ void sparse::run::addCommonOptions(CLI::App &verb, CommonOptions &options) {
   verb.add_option("-t,--threads", options.threads,
                   "Threads, including the main one (default: all processors)")
       ->check(CLI::Range(1u, 4096u));
+  verb.add_option("--device", options.device,
+                  "Where to run: cpu, cuda or cuda:N (default cpu); of a list "
+                  "such as cuda,cpu the first that is there");
   verb.add_option("--target", options.target,
-                  "Code to run, e.g. x86-64-v3 (default: the best that this "
-                  "CPU supports)");
+                  "Code to run, e.g. x86-64-v3 (default: the best that the "
+                  "device supports)");
   verb.add_option("--kv-limit", options.kvLimit,
                   "Most bytes of KV pages, e.g. 512M or 4G (default: 3/4 of "
                   "the memory)");
@@ -69,6 +74,8 @@ Model sparse::run::loadModel(const CommonOptions &options) {
   load.skip_verify = options.noVerify;
   load.map_weights = options.mapWeights;
   load.target = options.target.empty() ? nullptr : options.target.c_str();
+  load.device = options.device.c_str();
+  load.weights = options.weights.empty() ? nullptr : options.weights.c_str();
   load.log = logToStderr;
   return Model(options.model, load);
 }
@@ -199,6 +206,7 @@ Json sparse::run::describe(const Model &model) {
   sparse_model_info info = model.info();
   return {{"source", info.source},
           {"created_by", info.created_by},
+          {"device", info.device},
           {"target", info.target},
           {"policy", info.policy},
           {"weights_dtype", info.weights_dtype},

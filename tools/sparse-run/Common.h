@@ -45,6 +45,8 @@ struct InputError : std::runtime_error {
 /// Options that every verb has.
 struct CommonOptions {
   std::string model;
+  std::string device = "cpu";
+  std::string weights; ///< bench alone
   std::string target;
   unsigned threads = 0;
   std::string kvLimit;

@@ -12,9 +12,12 @@ Progress::Progress(const std::string &what, uint64_t total, bool quiet)
     : what(what), total(total),
       enabled(!quiet && ::isatty(STDERR_FILENO) && !std::getenv("NO_COLOR")) {}
 
-Progress::~Progress() {
+Progress::~Progress() { clear(); }
+
+void Progress::clear() {
   if (shown)
     std::fprintf(stderr, "\r\033[K");
+  shown = false;
 }
 
 void Progress::update(uint64_t done) {

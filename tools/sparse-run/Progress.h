@@ -14,6 +14,9 @@ public:
   ~Progress();
 
   void update(uint64_t done);
+  /// Takes the line away, so that output can follow; the next update shows it
+  /// again.
+  void clear();
 
 private:
   std::string what;

@@ -52,10 +52,10 @@ TEST_F(ArtifactTest, Loads) {
   artifact.manifest["policy"] = "oldest leaves";
   artifact.write(dir.path());
   Model model(dir.path(), {});
-  EXPECT_EQ(model.manifest().layers.size(), 3u);
+  EXPECT_EQ(model.layers().size(), 3u);
   EXPECT_EQ(model.manifest().policy, "oldest leaves");
-  EXPECT_EQ(model.manifest().layers[2].caps, (std::vector<int64_t>{6, 9}));
-  EXPECT_EQ(model.manifest().layers[2].prefillCap, PrefillCap::End);
+  EXPECT_EQ(model.layers()[2].caps, (std::vector<int64_t>{6, 9}));
+  EXPECT_EQ(model.layers()[2].prefillCap, PrefillCap::End);
   EXPECT_EQ(model.decodeBuckets().size(), 3u);
   EXPECT_EQ(model.prefill()->rows, 8u);
   EXPECT_EQ(model.tokenizer(), "{\"version\": \"1.0\"}");
@@ -125,7 +125,7 @@ TEST_F(ArtifactTest, RefusesTruncatedAndExtendedFiles) {
 // A damaged section is refused even when it is not the code that would run.
 TEST_F(ArtifactTest, VerifiesCodeThatIsNotChosen) {
   artifact.files["code/other.so"] = "not an object";
-  artifact.manifest["targets"].push_back({{"name", "other"},
+  artifact.cpu()["targets"].push_back({{"name", "other"},
                                           {"code", "code/other.so"},
                                           {"requires", Json::array()}});
   artifact.write(dir.path());
@@ -167,22 +167,46 @@ TEST_F(ArtifactTest, CopiedWeightsDoNotChangeWithTheFile) {
 }
 
 TEST_F(ArtifactTest, RefusesNewerSchema) {
-  artifact.manifest["schema_version"] = 2;
+  artifact.manifest["schema_version"] = 3;
   // What else is new must not matter.
   artifact.manifest["model"] = "described elsewhere";
   artifact.write(dir.path());
   std::string message;
   EXPECT_EQ(loadCode(dir.path(), &message), Code::Incompatible);
-  EXPECT_NE(message.find("schema version 2"), std::string::npos) << message;
+  EXPECT_NE(message.find("schema version 3"), std::string::npos) << message;
+}
+
+TEST_F(ArtifactTest, RefusesOlderSchema) {
+  artifact.manifest["schema_version"] = 1;
+  artifact.write(dir.path());
+  std::string message;
+  EXPECT_EQ(loadCode(dir.path(), &message), Code::Incompatible);
+  EXPECT_NE(message.find("compile the model again"), std::string::npos)
+      << message;
+}
+
+TEST_F(ArtifactTest, NamesTheDevicesThereAre) {
+  artifact.write(dir.path());
+  LoadOptions options;
+  options.device = "npu";
+  std::string message;
+  EXPECT_EQ(loadCode(dir.path(), &message, options), Code::Incompatible);
+  EXPECT_NE(message.find("only for cpu"), std::string::npos) << message;
+  artifact.manifest["devices"]["npu"] = artifact.cpu();
+  artifact.write(dir.path());
+  EXPECT_EQ(loadCode(dir.path()), Code::InvalidArgument);
+  artifact.manifest["devices"] = Json::object();
+  artifact.write(dir.path());
+  EXPECT_EQ(loadCode(dir.path()), Code::InvalidArgument);
 }
 
 TEST_F(ArtifactTest, ChoosesTheBestTargetThatRuns) {
   artifact.files["code/best.so"] = artifact.files["code/any.so"];
-  Json any = artifact.manifest["targets"][0];
-  artifact.manifest["targets"] = {
+  Json any = artifact.cpu()["targets"][0];
+  artifact.cpu()["targets"] = {
       {{"name", "best"}, {"code", "code/best.so"}, {"requires", {"a", "b"}}},
       any};
-  artifact.manifest["targets"][1]["requires"] = {"a"};
+  artifact.cpu()["targets"][1]["requires"] = {"a"};
   artifact.write(dir.path());
   LoadOptions options;
   options.cpuFeatures = {"a", "b", "c"};
@@ -221,7 +245,7 @@ TEST_F(ArtifactTest, RefusesPathsThatLeaveTheDirectory) {
         "./code/any.so", "code/.", "", "code/"}) {
     Artifact copy = artifact;
     copy.write(dir.path());
-    copy.manifest["targets"][0]["code"] = bad;
+    copy.cpu()["targets"][0]["code"] = bad;
     for (Json &section : copy.manifest["sections"])
       if (section["kind"] == "code")
         section["path"] = bad;
@@ -249,7 +273,7 @@ TEST_F(ArtifactTest, RefusesLinksAndSpecialFiles) {
   ModelDir model(dir.path());
   EXPECT_EQ(codeOf([&] { model.openByComponents("code/any.so"); }),
             Code::InvalidArgument);
-  EXPECT_EQ(codeOf([&] { model.openByComponents("plans/prefill.json"); }),
+  EXPECT_EQ(codeOf([&] { model.openByComponents("plans/cpu/prefill.json"); }),
             Code::Ok);
 
   std::filesystem::remove(path("code"));
@@ -298,7 +322,7 @@ TEST_F(ArtifactTest, CodeOfOneModelIsNeverTakenForAnother) {
 
 TEST_F(ArtifactTest, RefusedLoadsLeakNoDescriptors) {
   artifact.write(dir.path());
-  Artifact::writeFile(path("plans/prefill.json"), "{}");
+  Artifact::writeFile(path("plans/cpu/prefill.json"), "{}");
   loadCode(dir.path());
   size_t before = openDescriptors();
   for (int i = 0; i < 20; ++i)
@@ -336,7 +360,7 @@ TEST_F(ArtifactTest, SurvivesEveryWrongValueOfTheManifest) {
 TEST_F(ArtifactTest, MissingMembersAreNamed) {
   std::vector<toy::Path> places = toy::allPaths(artifact.manifest);
   const std::set<std::string> optional = {"content", "counter", "axis",
-                                          "digest"};
+                                          "digest", "cpu"};
   artifact.write(dir.path());
   for (const auto &place : places) {
     toy::Path parent(place.begin(), place.end() - 1);
@@ -357,16 +381,16 @@ TEST_F(ArtifactTest, MissingMembersAreNamed) {
 
 TEST_F(ArtifactTest, RefusesCapsThatNothingCanEnforce) {
   Artifact copy = artifact;
-  for (size_t i = 0; i < copy.manifest["entries"].size(); ++i)
-    if (copy.manifest["entries"][i]["name"] == "maintain_compact") {
-      copy.manifest["entries"].erase(i);
+  for (size_t i = 0; i < copy.cpu()["entries"].size(); ++i)
+    if (copy.cpu()["entries"][i]["name"] == "maintain_compact") {
+      copy.cpu()["entries"].erase(i);
       break;
     }
   copy.write(dir.path());
   EXPECT_EQ(loadCode(dir.path()), Code::InvalidArgument);
 
   copy = artifact;
-  copy.manifest["cache"]["layers"][1]["prefill_cap"] = "chunk";
+  copy.cpu()["cache"]["layers"][1]["prefill_cap"] = "chunk";
   copy.write(dir.path());
   std::string message;
   EXPECT_EQ(loadCode(dir.path(), &message), Code::InvalidArgument);

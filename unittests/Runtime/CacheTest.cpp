@@ -277,7 +277,7 @@ TEST_F(CacheTest, EveryFailedAllocationOfTheConstructorIsClean) {
     });
     EXPECT_EQ(memory.reserved, 0) << "leak at call " << k;
     if (code == Code::Ok) {
-      EXPECT_GT(k, 8);
+      EXPECT_GT(k, 6);
       break;
     }
     EXPECT_EQ(code, Code::ResourceExhausted);

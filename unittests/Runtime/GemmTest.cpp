@@ -20,7 +20,7 @@ struct Problem {
     step.m = m;
     step.n = n;
     step.k = k;
-    step.weights = weights;
+    step.dtype = weights;
     step.accumulate = accumulate;
     std::mt19937 random(static_cast<unsigned>(m * 31 + n * 7 + k));
     std::uniform_real_distribution<float> uniform(-1, 1);
@@ -41,7 +41,7 @@ struct Problem {
     }
   }
   const void *b() const {
-    if (step.weights == DType::BF16)
+    if (step.dtype == DType::BF16)
       return narrow.data();
     return wide.data();
   }

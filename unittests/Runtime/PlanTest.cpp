@@ -1,5 +1,6 @@
 //===- PlanTest.cpp - Bounds of plans -------------------------------------===//
 
+#include "CpuDevice.h"
 #include "TestUtil.h"
 #include "ToyModel.h"
 
@@ -180,18 +181,23 @@ TEST_F(PlanTest, SurvivesEveryWrongValue) {
   Manifest manifest =
       parseManifest(Artifact::readFile(dir.path() + "/manifest.json"), "m");
   SafeTensors weights(openFile(dir.path() + "/weights.safetensors"));
-  CodeObject code(openFile(dir.path() + "/code/any.so"));
+  CpuDevice host({});
+  std::map<std::string, File> files;
+  files.emplace("code/any.so", openFile(dir.path() + "/code/any.so"));
   const Json values[] = {Json(),         -1,  int64_t(1) << 40,
                          UINT64_MAX,     "x", Json::array(),
                          Json::object(), 0.5};
-  for (const EntryInfo &entry : manifest.entries) {
+  const DeviceInfo &device = *manifest.findDevice("cpu");
+  host.load(device.targets[0], files);
+  for (const EntryInfo &entry : device.entries) {
     const Json &plan = artifact.plans[entry.name];
     for (const toy::Path &place : toy::allPaths(plan))
       for (const Json &value : values) {
         Json copy = plan;
         toy::valueAt(copy, place) = value;
         Code code_ = codeOf([&] {
-          parsePlan(copy.dump(), "plan", entry, manifest, weights, code);
+          parsePlan(copy.dump(), "plan", entry, manifest.model, device, &weights,
+                    host);
         });
         ASSERT_TRUE(code_ == Code::Ok || code_ == Code::InvalidArgument)
             << entry.name << toy::str(place) << " = " << value << ": "

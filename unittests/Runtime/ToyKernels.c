@@ -9,8 +9,15 @@
  * args[0] of every kernel is a `struct params`.
  *===----------------------------------------------------------------------===*/
 #include <stdint.h>
+#ifdef TOY_DEVICE
+/* Compiled for a GPU there is no C library; its driver has an allocator. */
+void *malloc(unsigned long);
+void free(void *);
+#define memset __builtin_memset
+#else
 #include <stdlib.h>
 #include <string.h>
+#endif
 
 struct params {
   int64_t rows, layer, heads, dim, page, max_pages, page_bytes;
@@ -175,9 +182,17 @@ void head_of(void *const *args, int64_t row) {
   }
 }
 
-static int by_position(const void *a, const void *b) {
-  const int64_t *x = a, *y = b;
-  return (x[0] > y[0]) - (x[0] < y[0]);
+/* Insertion sort by the first number. */
+static void sort_by_position(int64_t (*order)[2], int64_t n) {
+  for (int64_t i = 1; i < n; ++i) {
+    int64_t position = order[i][0], slot = order[i][1], j = i;
+    for (; j > 0 && order[j - 1][0] > position; --j) {
+      order[j][0] = order[j - 1][0];
+      order[j][1] = order[j - 1][1];
+    }
+    order[j][0] = position;
+    order[j][1] = slot;
+  }
 }
 
 /* args: params, sequences, state...; task: head */
@@ -203,16 +218,16 @@ void compact(void *const *args, int64_t head) {
   if (p->caps[head] < 0)
     return;
   int64_t live = 0, extent = s.count[at];
-  int64_t(*order)[2] = malloc(sizeof(int64_t[2]) * (size_t)(extent + 1));
+  int64_t(*order)[2] = malloc(sizeof(int64_t[2]) * (unsigned long)(extent + 1));
   for (int64_t slot = 0; slot < extent; ++slot) {
     if (slot == s.victim[at])
       continue;
     order[live][0] = *position_at(p, &s, seq, head, slot);
     order[live++][1] = slot;
   }
-  qsort(order, (size_t)live, sizeof(order[0]), by_position);
+  sort_by_position(order, live);
   int64_t keep = live < p->caps[head] ? live : p->caps[head];
-  float *copy = malloc(sizeof(float) * (size_t)(keep + 1) * p->dim * 2);
+  float *copy = malloc(sizeof(float) * (unsigned long)(keep + 1) * p->dim * 2);
   for (int64_t i = 0; i < keep; ++i) {
     int64_t slot = order[live - keep + i][1];
     int32_t page = page_of(p, &s, seq, head, slot);

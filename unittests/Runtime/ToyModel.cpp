@@ -106,7 +106,9 @@ std::string toy::str(const Path &path) {
 
 void toy::Artifact::write(const std::string &directory) {
   for (const auto &plan : plans)
-    files["plans/" + plan.first + ".json"] = plan.second.dump();
+    files["plans/cpu/" + plan.first + ".json"] = plan.second.dump();
+  for (const auto &plan : cudaPlans)
+    files["plans/cuda/" + plan.first + ".json"] = plan.second.dump();
   manifest["sections"] = Json::array();
   for (const auto &file : files) {
     std::string kind = file.first.rfind("plans/", 0) == 0  ? "plan"
@@ -131,6 +133,8 @@ class Weights {
 public:
   void add(const std::string &name, const std::string &dtype,
            std::vector<uint64_t> shape, const void *bytes, uint64_t size) {
+    if (header.contains(name))
+      return;
     header[name] = {{"dtype", dtype},
                     {"shape", shape},
                     {"data_offsets", {data.size(), data.size() + size}}};
@@ -154,8 +158,8 @@ private:
 class PlanBuilder {
 public:
   PlanBuilder(const Config &config, Weights &weights, std::string name,
-              std::string kind, int64_t rows)
-      : config(config), weights(weights), rows(rows) {
+              std::string kind, int64_t rows, bool cuda)
+      : config(config), weights(weights), rows(rows), cuda(cuda) {
     plan = {{"entry", name},
             {"kind", kind},
             {"rows", rows},
@@ -234,8 +238,16 @@ public:
   void launch(const char *kernel, int64_t grid, std::vector<int> args,
               const std::vector<int> &more = {}) {
     args.insert(args.end(), more.begin(), more.end());
-    plan["steps"].push_back(
-        {{"op", "launch"}, {"kernel", kernel}, {"grid", grid}, {"args", args}});
+    Json step = {
+        {"op", "launch"}, {"kernel", kernel}, {"grid", grid}, {"args", args}};
+    if (cuda) {
+      step["grid"] = {grid, 1, 1};
+      step["block"] = {32, 1, 1};
+      step["cluster"] = 1;
+      step["shared"] = 0;
+      step["dependent"] = true;
+    }
+    plan["steps"].push_back(step);
   }
 
   Json plan;
@@ -244,6 +256,7 @@ private:
   const Config &config;
   Weights &weights;
   int64_t rows;
+  bool cuda;
   std::string name;
 };
 
@@ -326,39 +339,53 @@ static void addHeadWeights(const Config &config, Weights &weights) {
               narrow.size() * 2);
 }
 
-Artifact toy::makeArtifact(const Config &config) {
-  Artifact artifact;
-  Weights weights;
+/// The same in rows [vocab, hidden], f32.
+static void addHeadRows(const Config &config, Weights &weights) {
+  int64_t k = config.hidden();
+  std::vector<float> rows;
+  for (int64_t v = 0; v < config.vocab; ++v)
+    for (int64_t j = 0; j < k; ++j)
+      rows.push_back(static_cast<float>((j + v) % 5 - 2));
+  weights.add("head_rows", "F32", {rows.size()}, rows.data(), rows.size() * 4);
+}
+
+/// The plans of one device; returns the list of entries.
+static Json addPlans(const Config &config, Weights &weights, bool cuda,
+                     std::map<std::string, Json> &plans) {
   Json entries = Json::array();
   auto finish = [&](PlanBuilder &b) {
     std::string name = b.plan["entry"];
     entries.push_back({{"name", name},
                        {"kind", b.plan["kind"]},
                        {"rows", b.plan["rows"]},
-                       {"plan", "plans/" + name + ".json"}});
-    artifact.plans[name] = b.plan;
+                       {"plan", std::string(cuda ? "plans/cuda/" : "plans/cpu/") + name + ".json"}});
+    plans[name] = b.plan;
   };
   {
-    PlanBuilder b(config, weights, "prefill", "prefill", config.chunk);
+    PlanBuilder b(config, weights, "prefill", "prefill", config.chunk,
+                  cuda);
     addLayers(b, config, config.chunk, b.output("hidden"), false);
     finish(b);
   }
   for (int64_t rows : config.buckets) {
     PlanBuilder b(config, weights, "decode_b" + std::to_string(rows), "decode",
-                  rows);
+                  rows, cuda);
     int hidden = b.arena(rows * config.hidden() * 4);
     addLayers(b, config, rows, hidden, true);
     b.launch("head_of", rows, {b.params(0, true), hidden, b.output("logits")});
     finish(b);
   }
   {
-    PlanBuilder b(config, weights, "logits", "logits", config.logitsRows);
+    PlanBuilder b(config, weights, "logits", "logits", config.logitsRows,
+                  cuda);
     if (config.gemm.empty()) {
       b.launch("head_of", config.logitsRows,
                {b.params(0, false), b.input("hidden"), b.output("logits")});
     } else {
       addHeadWeights(config, weights);
-      int64_t elements = (config.vocab + 63) / 64 * config.hidden() * 64;
+      addHeadRows(config, weights);
+      int64_t columns = cuda ? config.vocab : (config.vocab + 63) / 64 * 64;
+      int64_t elements = columns * config.hidden();
       b.plan["steps"].push_back(
           {{"op", "gemm"},
            {"m", config.logitsRows},
@@ -367,10 +394,10 @@ Artifact toy::makeArtifact(const Config &config) {
            {"a", b.input("hidden")},
            {"b",
             b.buffer({{"kind", "weight"},
-                      {"name", "head"},
+                      {"name", cuda ? "head_rows" : "head"},
                       {"bytes", elements * (config.gemm == "f32" ? 4 : 2)}})},
            {"c", b.output("logits")},
-           {"format", "panel64"},
+           {"format", cuda ? "rows" : "panel64"},
            {"dtype", config.gemm},
            {"accumulate", false}});
     }
@@ -382,7 +409,7 @@ Artifact toy::makeArtifact(const Config &config) {
     someEnd |= layer.prefillCap == "end";
   }
   auto maintain = [&](const char *name, const char *kernel, bool chunkOnly) {
-    PlanBuilder b(config, weights, name, "maintain", 1);
+    PlanBuilder b(config, weights, name, "maintain", 1, cuda);
     for (size_t l = 0; l < config.layers.size(); ++l) {
       if (chunkOnly && config.layers[l].prefillCap != "chunk")
         continue;
@@ -396,13 +423,19 @@ Artifact toy::makeArtifact(const Config &config) {
   if (someChunk && someEnd)
     maintain("maintain_compact_chunk", "compact", true);
   maintain("maintain_rebuild", "rebuild", false);
+  return entries;
+}
 
+Artifact toy::makeArtifact(const Config &config) {
+  Artifact artifact;
+  Weights weights;
+  Json entries = addPlans(config, weights, false, artifact.plans);
   Json layers = Json::array();
   for (const Layer &layer : config.layers)
     layers.push_back(layerJson(config, layer));
   artifact.manifest = {
       {"digest", std::string(64, '0')},
-      {"schema_version", 1},
+      {"schema_version", 2},
       {"created_by", "unit tests"},
       {"source", {{"name", "toy.onnx"}, {"sha256", std::string(64, 'a')}}},
       {"model",
@@ -417,22 +450,37 @@ Artifact toy::makeArtifact(const Config &config) {
         {"kv_dtype", "f32"},
         {"prefill_chunk", config.chunk}}},
       {"policy", ""},
-      {"targets",
-       {{{"name", "any"},
-         {"code", "code/any.so"},
-         {"requires", Json::array()}}}},
-      {"cache", {{"layers", layers}}},
-      {"entries", entries}};
+      {"devices",
+       {{"cpu",
+         {{"targets",
+           {{{"name", "any"},
+             {"code", "code/any.so"},
+             {"requires", Json::array()}}}},
+          {"cache", {{"layers", layers}}},
+          {"entries", entries}}}}}};
+  if (config.cuda) {
+    artifact.manifest["devices"]["cuda"] = {
+        {"targets",
+         {{{"name", "sm_90a"},
+           {"code", "code/toy.cubin"},
+           {"ptx", "code/toy.ptx"},
+           {"requires", {"sm_90"}}}}},
+        {"cache", {{"layers", layers}}},
+        {"entries", addPlans(config, weights, true, artifact.cudaPlans)}};
+    artifact.files["code/toy.cubin"] = artifact.files["code/toy.ptx"] =
+        config.cudaCode.empty() ? TOY_KERNELS : config.cudaCode;
+  }
   artifact.files["weights.safetensors"] = weights.text();
   artifact.files["code/any.so"] = Artifact::readFile(TOY_KERNELS);
   return artifact;
 }
 
-std::unique_ptr<LoadedModel> toy::load(const Config &config) {
+std::unique_ptr<LoadedModel>
+toy::load(const Config &config, const sparse::runtime::LoadOptions &options) {
   auto loaded = std::make_unique<LoadedModel>();
   makeArtifact(config).write(loaded->dir.path());
   loaded->model = std::make_shared<sparse::runtime::Model>(
-      loaded->dir.path(), sparse::runtime::LoadOptions());
+      loaded->dir.path(), options);
   return loaded;
 }
 

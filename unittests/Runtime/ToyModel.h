@@ -41,6 +41,8 @@ struct Config {
   std::vector<int64_t> buckets = {1, 2, 4};
   int64_t logitsRows = 4;
   std::string gemm; ///< dtype of a gemm in the logits entry; empty = a kernel
+  bool cuda = false;    ///< also for the device cuda
+  std::string cudaCode; ///< bytes of its code; empty = what FakeCuda.h loads
 
   int64_t heads() const { return static_cast<int64_t>(layers[0].caps.size()); }
   int64_t hidden() const { return heads() * dim; }
@@ -53,7 +55,12 @@ Config cappedConfig(const std::string &prefillCap);
 struct Artifact {
   Json manifest;
   std::map<std::string, Json> plans;        ///< by entry name
+  std::map<std::string, Json> cudaPlans;    ///< of the device cuda
   std::map<std::string, std::string> files; ///< sections, by path
+
+  /// The part of the manifest for the CPU.
+  Json &cpu() { return manifest["devices"]["cpu"]; }
+  Json &cuda() { return manifest["devices"]["cuda"]; }
 
   /// Serializes the plans, fills in sections and digests, and writes all of it.
   void write(const std::string &directory);
@@ -83,7 +90,8 @@ struct LoadedModel {
   TempDir dir;
   std::shared_ptr<const sparse::runtime::Model> model;
 };
-std::unique_ptr<LoadedModel> load(const Config &config);
+std::unique_ptr<LoadedModel>
+load(const Config &config, const sparse::runtime::LoadOptions &options = {});
 
 /// The same model in plain C++, for one sequence.
 class Oracle {

@@ -66,7 +66,7 @@ func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_di
 
 // -----
 
-// expected-error @below {{expected ','}}
+// expected-error @below {{struct is missing required parameter: key_dim}}
 func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2>}
 
 // -----

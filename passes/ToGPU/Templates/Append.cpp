@@ -1,0 +1,185 @@
+//===-- Append.cpp - New keys and values into the cache, a block for each KV head ---------------------------------===//
+//
+// In decode a block also has its own row, as rows belong to different sequences; a block of a prompt goes through its rows
+// in order, so that the counter and the fields of a page have one writer. Threads share the channels. The meaning is that
+// of the linalg lowering (passes/ToLinalg/CacheUpdate.cpp). The rotations of the key and of the step's query may be in the
+// kernel: keys are rotated on their way to the cache, further blocks rotate a query head each.
+//
+//===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToGPU/Templates/Rotation.h"
+#include "passes/ToGPU/Templates/Templates.h"
+#include "passes/ToLinalg/Lowering.h"
+
+using namespace sparse;
+using namespace sparse::device;
+
+static constexpr int64_t kMostThreads = 256;
+
+static std::string whyNot(plan::KernelOp, sparsity::TargetAttr) { return ""; }
+
+namespace {
+struct AppendEmitter {
+  DeviceKernel &k;
+  Device &d;
+  kvcache::AppendOp op;
+  LayerBuffers &layer;
+  Value head, thread, isFirst; // isFirst: of the block's threads
+  int64_t threads;
+
+  /// Appends a row whose slot would be `count`; returns the next count.
+  Value appendRow(Value row, Value sequence, Value count);
+
+private:
+  void storeVectors(Value row, Value physical, Value lane, Value page, Value sequence, Value fresh);
+  void storeSlot(Value row, Value sequence, Value slot);
+};
+} // namespace
+
+/// The key and the value, and what the page's content fields become with the key.
+void AppendEmitter::storeVectors(Value row, Value physical, Value lane, Value page, Value sequence, Value fresh) {
+  kvcache::LayoutAttr layout = layer.layout;
+  Buffer &value = k.buffer(op.getValue());
+  auto rope = op.getKey().getDefiningOp<onnx::RotaryEmbeddingOp>();
+  auto keyAt = [&](Value channel) {
+    if (rope)
+      return Rotation(k, rope).entry(row, head, channel);
+    return d.toF32(k.load(k.buffer(op.getKey()), {row, d.add(d.mul(head, d.i32(layout.getKeyDim())), channel)}));
+  };
+  int64_t dk = layout.getKeyDim(), dv = layout.getValueDim();
+  d.loop(thread, d.i32(dk), d.i32(threads), [&](Value channel) {
+    Value stored = d.fromF32(keyAt(channel), layout.getType());
+    k.store(stored, layer["key"], {physical, channel, lane});
+    for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>()) {
+      if (!field.getContent() || field.getScope() != kvcache::Scope::Page)
+        continue;
+      Buffer &buffer = layer[field.getName()];
+      SmallVector<Value> at{sequence, head, page, channel};
+      Value initial = d.toF32(arith::ConstantOp::create(d.b, d.loc, field.getInit()));
+      Value old = d.select(fresh, initial, d.toF32(k.load(buffer, at)));
+      Value updated = lowering::fieldOwner(layout, field)
+                          .buildFieldUpdate(d.b, d.loc, field.getName(), old, d.toF32(stored));
+      k.store(d.fromF32(updated, field.getType()), buffer, at);
+    }
+  });
+  d.loop(thread, d.i32(dv), d.i32(threads), [&](Value channel) {
+    Value stored = d.fromF32(d.toF32(k.load(value, {row, d.add(d.mul(head, d.i32(dv)), channel)})), layout.getType());
+    k.store(stored, layer["value"], {physical, lane, channel});
+  });
+}
+
+/// What a slotted layer keeps for each slot.
+void AppendEmitter::storeSlot(Value row, Value sequence, Value slot) {
+  k.store(k.load(k.buffer(op.getPositions()), {row}), layer["position"], {sequence, head, slot});
+  k.store(slot, layer["tail"], {sequence, head});
+  for (auto field : layer.layout.getFields().getAsRange<kvcache::FieldAttr>())
+    if (field.getScope() == kvcache::Scope::Slot)
+      k.store(arith::ConstantOp::create(d.b, d.loc, field.getInit()), layer[field.getName()], {sequence, head, slot});
+}
+
+Value AppendEmitter::appendRow(Value row, Value sequence, Value count) {
+  kvcache::LayoutAttr layout = layer.layout;
+  bool reuses = layout.getSlotted() && !op.getPrefill();
+  Value slot = count, reused = d.boolean(false);
+  if (reuses) {
+    Value victim = k.load(layer["victim"], {sequence, head});
+    reused = d.ge(victim, d.i32(0));
+    slot = d.select(reused, victim, count);
+  }
+  Value page = d.divU(slot, layout.getPage()), lane = d.remU(slot, layout.getPage());
+  Value inTable = d.cmp(arith::CmpIPredicate::ult, page, d.i32(layout.getMaxPages()));
+  Value physical = k.load(layer["table"], {sequence, head, d.select(inTable, page, d.i32(0))});
+  Value reserved = d.bitAnd(inTable, d.ge(physical, d.i32(0)));
+  // Every thread has read the old state before one changes it.
+  d.barrier();
+  return d.ifThenElse(
+      reserved,
+      [&]() -> SmallVector<Value> {
+        Value fresh = d.bitAnd(d.eq(lane, d.i32(0)), d.bitXor(reused, d.boolean(true)));
+        storeVectors(row, physical, lane, page, sequence, fresh);
+        Value next = d.select(reused, count, d.add(count, d.i32(1)));
+        d.ifThen(isFirst, [&] {
+          k.store(next, layer["count"], {sequence, head});
+          if (reuses)
+            k.store(d.i32(-1), layer["victim"], {sequence, head});
+          if (layout.getSlotted())
+            storeSlot(row, sequence, slot);
+        });
+        return {next};
+      },
+      [&]() -> SmallVector<Value> {
+        d.ifThen(isFirst, [&] { k.store(d.i32(1), k.buffer(op.getStatus()), {d.i32(0)}); });
+        return {count};
+      })[0];
+}
+
+/// The rotation of the step's query, if it is in the kernel.
+static onnx::RotaryEmbeddingOp queryRope(DeviceKernel &k, kvcache::AppendOp append) {
+  for (Operation *op : k.ops)
+    if (auto rope = dyn_cast<onnx::RotaryEmbeddingOp>(op); rope && rope.getResult() != append.getKey())
+      return rope;
+  return {};
+}
+
+static void append(DeviceKernel &k, kvcache::AppendOp op, Value thread, int64_t threads) {
+  Device &d = k.d;
+  LayerBuffers &layer = k.layer(op.getState());
+  AppendEmitter e{k, d, op, layer, d.blockId(0), thread, d.eq(thread, d.i32(0)), threads};
+  auto appendIfActive = [&](Value row, Value sequence, Value count) {
+    Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {row}), d.i32(0));
+    return d.ifThenElse(
+        active, [&]() -> SmallVector<Value> { return {e.appendRow(row, sequence, count)}; },
+        [&]() -> SmallVector<Value> { return {count}; });
+  };
+  Buffer &sequences = k.buffer(op.getSequences());
+  if (op.getPrefill()) {
+    Value sequence = k.load(sequences, {d.i32(0)});
+    Value count = k.load(layer["count"], {sequence, e.head});
+    d.loop(d.i32(0), d.i32(sequences.size(0)), d.i32(1), count,
+           [&](Value row, ValueRange carried) { return appendIfActive(row, sequence, carried[0]); });
+    return;
+  }
+  Value row = d.blockId(1), sequence = k.load(sequences, {row});
+  appendIfActive(row, sequence, k.load(layer["count"], {sequence, e.head}));
+}
+
+static LogicalResult emit(DeviceKernel &k) {
+  Device &d = k.d;
+  auto op = cast<kvcache::AppendOp>(headOf(k.ops));
+  kvcache::LayoutAttr layout = op.getState().getType().getLayout();
+  onnx::RotaryEmbeddingOp query = queryRope(k, op);
+  int64_t rows = k.buffer(op.getSequences()).size(0), widest = std::max(layout.getKeyDim(), layout.getValueDim());
+  int64_t threads = std::min<int64_t>(kMostThreads, llvm::alignTo(widest, kWarp));
+  int64_t kvHeads = layout.getKvHeads(), queryHeads = query ? int64_t(query.getNumHeads()) : 0;
+  // A prompt's rows are a loop in the blocks that append and a block each in those that rotate.
+  k.grid = {kvHeads + queryHeads, rows, 1};
+  if (op.getPrefill() && !query)
+    k.grid[1] = 1;
+  k.block = {threads, 1, 1};
+
+  Value thread = d.threadId(), block = d.blockId(0);
+  if (!query) {
+    append(k, op, thread, threads);
+    return success();
+  }
+  d.ifThenElse(
+      d.lt(block, d.i32(kvHeads)),
+      [&]() -> SmallVector<Value> {
+        if (op.getPrefill())
+          d.ifThen(d.eq(d.blockId(1), d.i32(0)), [&] { append(k, op, thread, threads); });
+        else
+          append(k, op, thread, threads);
+        return {};
+      },
+      [&]() -> SmallVector<Value> {
+        Value head = d.sub(block, d.i32(kvHeads)), row = d.blockId(1);
+        Rotation rotation(k, query);
+        d.loop(thread, d.i32(rotation.dim()), d.i32(threads), [&](Value channel) {
+          Value column = d.add(d.mul(head, d.i32(rotation.dim())), channel);
+          k.store(rotation.entry(row, head, channel), k.results[0], {row, column});
+        });
+        return {};
+      });
+  return success();
+}
+
+const Template sparse::device::appendTemplate{whyNot, emit};

@@ -1,0 +1,87 @@
+//===-- PageList.cpp - The pages that a decode row reads ----------------------------------------------------------===//
+#include "passes/ToGPU/Templates/PageList.h"
+#include "passes/ToLinalg/Lowering.h"
+
+using namespace sparse;
+using namespace sparse::device;
+
+Value sparse::device::pagesInUse(DeviceKernel &k, LayerBuffers &layer, Value sequence, Value kvHead) {
+  Device &d = k.d;
+  return d.divU(d.add(k.load(layer["count"], {sequence, kvHead}), d.i32(layer.layout.getPage() - 1)),
+                layer.layout.getPage());
+}
+
+PageList::PageList(DeviceKernel &k, Value state, Value positions, Value sequences, Value indices, Value count,
+                   int64_t selecting, Value row, Value head)
+    : k(k), d(k.d), layer(k.layer(state)), row(row), head(head) {
+  kvHead = d.divU(head, selecting / layer.layout.getKvHeads());
+  sequence = k.load(k.buffer(sequences), {row});
+  queryPosition = k.load(k.buffer(positions), {row});
+  if (indices) {
+    this->indices = &k.buffer(indices);
+    pages = k.load(k.buffer(count), {row, head});
+    return;
+  }
+  pages = pagesInUse(k, layer, sequence, kvHead);
+  if (!layer.layout.getSlotted()) {
+    // Padding rows may hold any position.
+    Value last = d.divU(d.maxS(queryPosition, d.i32(0)), layer.layout.getPage());
+    pages = d.minS(pages, d.add(last, d.i32(1)));
+  }
+}
+
+Value PageList::logical(Value i) { return indices ? k.load(*indices, {row, head, i}) : i; }
+
+Value PageList::physical(Value logical) { return k.load(layer["table"], {sequence, kvHead, logical}); }
+
+Value PageList::keyPosition(Value logical, Value slot) {
+  Value at = d.add(d.mul(logical, d.i32(layer.layout.getPage())), slot);
+  return layer.layout.getSlotted() ? k.load(layer["position"], {sequence, kvHead, at}) : at;
+}
+
+Value PageList::isVisible(Value position, int64_t window) {
+  using arith::CmpIPredicate;
+  Value visible = d.cmp(CmpIPredicate::sle, position, queryPosition);
+  if (layer.layout.getSlotted())
+    visible = d.bitAnd(visible, d.ge(position, d.i32(0)));
+  if (window >= 0)
+    visible = d.bitAnd(visible, d.cmp(CmpIPredicate::sle, d.sub(queryPosition, position), d.i32(window)));
+  lowering::Emitter e(d.b, d.loc);
+  if (Value policy = lowering::isVisible(e, layer.layout, e.toIndex(kvHead), queryPosition, position))
+    visible = d.bitAnd(visible, policy);
+  return visible;
+}
+
+Value PageList::segmentLength(int64_t segment, int64_t segments) {
+  if (segment > 0)
+    return d.i32(segment);
+  return d.maxS(d.divU(d.add(pages, d.i32(segments - 1)), segments), d.i32(1));
+}
+
+Value sparse::device::loadRow(DeviceKernel &k, const Buffer &buffer, ValueRange indices, int64_t width) {
+  Device &d = k.d;
+  bool aligned = width % 4 == 0 && buffer.offset % 4 == 0 &&
+                 llvm::all_of(ArrayRef(buffer.strides).drop_back(), [](int64_t stride) { return stride % 4 == 0; });
+  Value start = k.offsetOf(buffer, indices);
+  auto type = VectorType::get({width}, d.b.getF32Type());
+  Value vector = d.zero(type);
+  for (int64_t i = 0; i < width; i += aligned ? 4 : 1) {
+    Value part = d.load(buffer.span, d.add(start, d.i64(i)), aligned ? 4 : 1);
+    vector = aligned ? Value(vector::InsertStridedSliceOp::create(d.b, d.loc, part, vector, ArrayRef<int64_t>{i},
+                                                                  ArrayRef<int64_t>{1}))
+                     : Value(vector::InsertOp::create(d.b, d.loc, part, vector, ArrayRef<int64_t>{i}));
+  }
+  return vector;
+}
+
+std::string sparse::device::whyNotWideRows(kvcache::LayoutAttr layout) {
+  if (!layout.getKeysBySlot())
+    return "keys lie by channel; a warp reads them by slot";
+  for (int64_t dim : {layout.getKeyDim(), layout.getValueDim()})
+    if (dim % 8 != 0)
+      return "a head dimension of " + std::to_string(dim) + " is no multiple of 8";
+  unsigned bits = layout.getType().getIntOrFloatBitWidth();
+  if (bits != 16 && bits != 32)
+    return "cache elements have " + std::to_string(bits) + " bits; 16 and 32 can be read";
+  return "";
+}

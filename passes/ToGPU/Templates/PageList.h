@@ -1,0 +1,45 @@
+//===-- PageList.h - The pages that a decode row reads ---------------------------------------------------*- C++ -*-===//
+#ifndef SPARSE_PASSES_TOGPU_TEMPLATES_PAGELIST_H
+#define SPARSE_PASSES_TOGPU_TEMPLATES_PAGELIST_H
+
+#include "passes/ToGPU/DeviceKernel.h"
+
+namespace sparse::device {
+
+/// The pages that one row reads through one selecting head, ascending: the selected ones, or all in use. The meaning is
+/// that of the linalg lowering (passes/ToLinalg/Attend.cpp). Values are i32.
+struct PageList {
+  /// `indices` and `count` (tensors of the kernel's region) are null for a dense list.
+  PageList(DeviceKernel &k, Value state, Value positions, Value sequences, Value indices, Value count,
+           int64_t selecting, Value row, Value head);
+
+  Value logical(Value i);          // page i of the list
+  Value physical(Value logical);   // its place in the pool
+  Value keyPosition(Value logical, Value slot); // of a slot of the page; -1 for a free one
+  /// Whether the row may see a key at that position: live, not in the future, within the model's window (-1: none) and
+  /// the layer's policies' view.
+  Value isVisible(Value keyPosition, int64_t window);
+  /// Pages of one segment: `segment`, or for 0 what makes `segments` equal ones.
+  Value segmentLength(int64_t segment, int64_t segments);
+
+  DeviceKernel &k;
+  Device &d;
+  LayerBuffers &layer;
+  Value row, head, kvHead, sequence, queryPosition, pages;
+
+private:
+  Buffer *indices = nullptr;
+};
+
+/// Pages in use by a KV head of a sequence, after the layer's counter.
+Value pagesInUse(DeviceKernel &k, LayerBuffers &layer, Value sequence, Value kvHead);
+
+/// f32 vector of `width` neighbours in the last dimension from an f32 buffer; wide loads when the buffer allows them.
+Value loadRow(DeviceKernel &k, const Buffer &buffer, ValueRange indices, int64_t width);
+
+/// Why a warp can't read the cache's rows 16 bytes at a time; empty when it can.
+std::string whyNotWideRows(kvcache::LayoutAttr layout);
+
+} // namespace sparse::device
+
+#endif

@@ -1,0 +1,33 @@
+//===-- Table.cpp - Which template serves which op ----------------------------------------------------------------===//
+#include "passes/ToGPU/Templates/Templates.h"
+
+using namespace sparse::device;
+
+ArrayRef<TemplateEntry> sparse::device::templateTable() {
+  using sparsity::Strategy;
+  static const TemplateEntry table[] = {
+      {kvcache::AppendOp::getOperationName(), Strategy::Simt, appendTemplate},
+      {onnx::RMSNormalizationOp::getOperationName(), Strategy::Simt, normTemplate},
+      {onnx::RotaryEmbeddingOp::getOperationName(), Strategy::Simt, ropeTemplate},
+      {sparsity::AttendOp::getOperationName(), Strategy::Mma, attendPrefillTemplate},
+      {sparsity::EmbedOp::getOperationName(), Strategy::Simt, embedTemplate},
+      {sparsity::LinearOp::getOperationName(), Strategy::Simt, linearTemplate},
+      {onnx::CastOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {sparsity::AttendPartOp::getOperationName(), Strategy::Simt, attendSimtTemplate},
+      {sparsity::CombineOp::getOperationName(), Strategy::Simt, combineTemplate},
+      {sparsity::ScoreOp::getOperationName(), Strategy::Simt, scoreSimtTemplate},
+      {sparsity::SelectOp::getOperationName(), Strategy::Simt, selectSimtTemplate},
+      {onnx::AddOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {onnx::SubOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {onnx::MulOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {onnx::DivOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {onnx::NegOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {onnx::ExpOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {onnx::TanhOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {onnx::ReluOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {onnx::SigmoidOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {onnx::SwishOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+      {onnx::GeluOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
+  };
+  return table;
+}

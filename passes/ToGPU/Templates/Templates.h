@@ -1,0 +1,37 @@
+//===-- Templates.h - The templates of GPU kernels -------------------------------------------------------*- C++ -*-===//
+//
+// A template is one file of this folder and one line of the table. `sparse-set-device-strategy` takes the first entry for
+// an op whose `whyNot` is empty; the IR may name another.
+//
+//===--------------------------------------------------------------------------------------------------------------===//
+#ifndef SPARSE_PASSES_TOGPU_TEMPLATES_TEMPLATES_H
+#define SPARSE_PASSES_TOGPU_TEMPLATES_TEMPLATES_H
+
+#include "passes/ToGPU/DeviceKernel.h"
+
+namespace sparse::device {
+
+struct TemplateEntry {
+  StringRef opName;
+  sparsity::Strategy strategy;
+  Template body;
+};
+
+/// All templates, better ones first.
+ArrayRef<TemplateEntry> templateTable();
+
+extern const Template appendTemplate;      // Append.cpp: kvcache.append
+extern const Template attendPrefillTemplate; // AttendPrefill.cpp: sparsity.attend of a prompt
+extern const Template attendSimtTemplate;  // AttendSimt.cpp: sparsity.attend_part
+extern const Template combineTemplate;     // Combine.cpp: sparsity.combine
+extern const Template elementwiseTemplate; // Elementwise.cpp: elementwise ops alone
+extern const Template embedTemplate;       // Embed.cpp: sparsity.embed
+extern const Template linearTemplate;      // Linear.cpp: sparsity.linear and the elementwise ops after it
+extern const Template normTemplate;        // Norm.cpp: onnx.RMSNormalization
+extern const Template ropeTemplate;        // Rope.cpp: onnx.RotaryEmbedding
+extern const Template scoreSimtTemplate;   // ScoreSimt.cpp: sparsity.score
+extern const Template selectSimtTemplate;  // SelectSimt.cpp: sparsity.select
+
+} // namespace sparse::device
+
+#endif

@@ -1,0 +1,162 @@
+"""One decode step of attention as an entry on its own: the shape, and the IR that the compiler starts from."""
+
+import dataclasses
+import json
+
+NEGATIVE_INFINITY = {"f32": "0xFF800000", "bf16": "0xFF80", "f16": "0xFC00"}
+INFINITY = {"f32": "0x7F800000", "bf16": "0x7F80", "f16": "0x7C00"}
+
+
+@dataclasses.dataclass
+class Selection:
+    """Pages by Quest's bound."""
+
+    pages: int
+    sinks: int = 0
+    group: str = "max"
+    per_query_head: bool = False
+
+
+@dataclasses.dataclass
+class Streaming:
+    """First and most recent tokens, of all KV heads or of some."""
+
+    sinks: int
+    window: int
+    heads: tuple = ()
+
+
+@dataclasses.dataclass
+class Case:
+    name: str
+    rows: int = 1
+    heads: int = 4
+    kv_heads: int = 2
+    key_dim: int = 64
+    value_dim: int = 64
+    page: int = 16
+    max_pages: int = 64
+    dtype: str = "bf16"
+    slotted: bool = False
+    softcap: float = 0.0
+    window: int = -1
+    streaming: Streaming | None = None
+    selection: Selection | None = None
+    strategy: str = ""  # pinned for all kernels; empty leaves the choice to the compiler
+
+    @property
+    def scale(self):
+        return self.key_dim**-0.5
+
+    @property
+    def selecting(self):
+        return self.heads if self.selection and self.selection.per_query_head else self.kv_heads
+
+    @property
+    def groups(self):
+        return self.heads // self.selecting
+
+    @property
+    def budget(self):
+        return min(self.selection.pages, self.max_pages)
+
+    def to_json(self):
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(value):
+        value = dict(value)
+        if value["selection"]:
+            value["selection"] = Selection(**value["selection"])
+        if value["streaming"]:
+            value["streaming"] = Streaming(**{**value["streaming"], "heads": tuple(value["streaming"]["heads"])})
+        return Case(**value)
+
+
+def _layout(case):
+    fields, policies = [], []
+    if case.selection:
+        for name, init in (("page_max", NEGATIVE_INFINITY), ("page_min", INFINITY)):
+            fields.append(
+                f'#kvcache.field<name = "{name}", scope = page, type = {case.dtype}, shape = [{case.key_dim}], '
+                f"init = {init[case.dtype]} : {case.dtype}, content = true, counter = false>"
+            )
+        policies.append(_policy(case))
+    if case.streaming:
+        heads = ", ".join(map(str, case.streaming.heads))
+        array = f"array<i64: {heads}>" if heads else "array<i64>"
+        policies.append(
+            f"#sparsity.streaming<{{heads = {array}, sinks = {case.streaming.sinks} : i64, "
+            f"window = {case.streaming.window} : i64}}>"
+        )
+    caps = [case.max_pages * case.page if case.slotted else -1] * case.kv_heads
+    return (
+        f"#kvcache.layout<kv_heads = {case.kv_heads}, key_dim = {case.key_dim}, value_dim = {case.value_dim}, "
+        f"page = {case.page}, type = {case.dtype}, slotted = {str(case.slotted).lower()}, max_pages = {case.max_pages}, "
+        f"caps = {caps}, prefill_cap = none, fields = [{', '.join(fields)}], policies = [{', '.join(policies)}], "
+        "keys_by_slot = true>"
+    )
+
+
+def _policy(case):
+    s = case.selection
+    return (
+        f'#sparsity.page_topk<{{budget = {s.pages * case.page} : i64, group = "{s.group}", page = {case.page} : i64, '
+        f"per_query_head = {str(s.per_query_head).lower()}, sinks = {s.sinks * case.page} : i64}}>"
+    )
+
+
+def _entry(case):
+    rows, heads, layer = case.rows, case.heads, f"!kvcache.layer<{_layout(case)}>"
+    query, out = f"tensor<{rows}x{heads * case.key_dim}xf32>", f"tensor<{rows}x{heads * case.value_dim}xf32>"
+    row, lse = f"tensor<{rows}xi32>", f"tensor<{rows}x{heads}xf32>"
+    options = f"scale = {case.scale:.9e} : f32"
+    if case.softcap:
+        options += f", softcap = {case.softcap:.9e} : f32"
+    if case.window >= 0:
+        options += f", window = {case.window} : i64"
+    lines, operands, types, segments = [], "", "", "1, 1, 1, 1, 0, 0"
+    if case.selection:
+        scores = f"tensor<{rows}x{case.selecting}x{case.max_pages}xf32>"
+        indices = f"tensor<{rows}x{case.selecting}x{case.budget}xi32>"
+        count = f"tensor<{rows}x{case.selecting}xi32>"
+        policy = f"{{policy = {_policy(case)}}}"
+        lines += [
+            f"%scores = sparsity.score %query, %layer, %sequences {policy} : ({query}, {layer}, {row}) -> {scores}",
+            f"%indices, %count = sparsity.select %scores, %layer, %sequences {policy} : "
+            f"({scores}, {layer}, {row}) -> ({indices}, {count})",
+        ]
+        operands, types, segments = ", %indices, %count", f", {indices}, {count}", "1, 1, 1, 1, 1, 1"
+    lines += [
+        f"%out, %lse = sparsity.attend %query, %layer, %positions, %sequences{operands} "
+        f"{{operandSegmentSizes = array<i32: {segments}>, {options}}} : "
+        f"({query}, {layer}, {row}, {row}{types}) -> ({out}, {lse})",
+    ]
+    results = [("out", out), ("lse", lse)]
+    if case.selection:
+        results += [("scores", scores), ("indices", indices), ("count", count)]
+    named = ", ".join(f'{type} {{plan.name = "{name}"}}' for name, type in results)
+    inputs = ", ".join(
+        f'%{name}: {type} {{plan.name = "{name}"}}'
+        for name, type in (("query", query), ("positions", row), ("sequences", row))
+    )
+    body = "\n".join("    " + line for line in lines)
+    values, value_types = ", ".join("%" + name for name, _ in results), ", ".join(type for _, type in results)
+    return (
+        f"  func.func @{case.name}({inputs}, %layer: {layer}) -> ({named})\n"
+        f'      attributes {{plan.kind = "decode", plan.rows = {rows} : i64}} {{\n'
+        f"{body}\n    return {values} : {value_types}\n  }}\n"
+    )
+
+
+def module_text(cases, arch="sm_90a", multiprocessors=132, shared_memory=232448, clusters=True):
+    """The module after phase `stateful`, one entry for each case."""
+    target = (
+        f'#sparsity.target<arch = "{arch}", multiprocessors = {multiprocessors}, shared_memory = {shared_memory}, '
+        f"clusters = {str(clusters).lower()}>"
+    )
+    return f"module attributes {{sparsity.target = {target}}} {{\n{''.join(map(_entry, cases))}}}\n"
+
+
+def cases_text(cases):
+    return json.dumps([case.to_json() for case in cases], indent=1)

@@ -1,0 +1,98 @@
+"""Compiles attention cases into a bundle: kernels, plans and the scripts that run them, for a machine that has neither the
+compiler nor this tree."""
+
+import argparse
+import json
+import pathlib
+import random
+import shutil
+import subprocess
+import tempfile
+
+from attention_case import Case, Selection, Streaming, cases_text, module_text
+
+HERE = pathlib.Path(__file__).resolve().parent
+SCRIPTS = ("attention_case.py", "attention_reference.py", "cuda_driver.py", "plan_runner.py", "run_attention.py")
+
+
+def random_case(rng, index):
+    """A shape that decode may meet."""
+    kv_heads, groups = rng.choice([1, 2, 3, 4]), rng.choice([1, 2, 3, 4, 5, 6, 7, 8, 8, 12])
+    key_dim = rng.choice([8, 16, 24, 32, 40, 64, 64, 80, 96, 128, 128, 256])
+    page, max_pages = rng.choice([1, 4, 8, 16, 16, 16, 24, 32, 64]), rng.choice([3, 16, 64, 100, 300])
+    case = Case(
+        name=f"case_{index}",
+        rows=rng.choice([1, 1, 2, 4, 8]),
+        heads=kv_heads * groups,
+        kv_heads=kv_heads,
+        key_dim=key_dim,
+        value_dim=key_dim if rng.random() < 0.8 else rng.choice([16, 64, 128]),
+        page=page,
+        max_pages=max_pages,
+        dtype=rng.choice(["bf16", "bf16", "f16", "f32"]),
+        slotted=rng.random() < 0.3,
+        softcap=rng.choice([0.0, 0.0, 0.0, 5.0]),
+        window=rng.choice([-1, -1, -1, page * 5 // 2]),
+    )
+    # The reference holds everything in memory.
+    while case.max_pages > 4 and case.rows * kv_heads * case.max_pages * page * key_dim > 2_000_000:
+        case.max_pages //= 2
+    if rng.random() < 0.2:
+        heads = () if rng.random() < 0.5 else (0,)
+        case.streaming = Streaming(rng.choice([0, 4]), rng.choice([5, page * 2 + 1]), heads)
+    if rng.random() < 0.75 and case.max_pages > 4:
+        pages = rng.choice([2, max(2, case.max_pages // 7), case.max_pages // 2, case.max_pages])
+        case.selection = Selection(
+            pages, rng.choice([0, 0, 1]), rng.choice(["max", "sum"]), rng.random() < 0.25
+        )
+    return case
+
+
+def llama_cases():
+    """The shapes whose times are reported."""
+    shape = dict(heads=32, key_dim=128, value_dim=128, page=16)
+    selected = Selection(pages=128)
+    return [
+        Case("quest_mha_32k", kv_heads=32, max_pages=2048, selection=selected, **shape),
+        Case("quest_32k", kv_heads=8, max_pages=2048, selection=selected, **shape),
+        Case("quest_128k", kv_heads=8, max_pages=8192, selection=Selection(pages=256), **shape),
+        Case("quest_32k_b8", kv_heads=8, rows=8, max_pages=2048, selection=selected, **shape),
+        Case("dense_32k_b8", kv_heads=8, rows=8, max_pages=2048, **shape),
+        Case("dense_32k", kv_heads=8, max_pages=2048, **shape),
+    ]
+
+
+def compile_cases(sparse_opt, cases, out):
+    """Writes the bundle to the folder `out`."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, artifact = pathlib.Path(folder, "cases.mlir"), pathlib.Path(folder, "cases.spx")
+        source.write_text(module_text(cases))
+        subprocess.run(
+            [sparse_opt, "compile", str(source), "--compile-from", "stateful", "-o", str(artifact)], check=True
+        )
+        target = json.loads((artifact / "manifest.json").read_text())["devices"]["cuda"]["targets"][0]
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        shutil.copy(artifact / target["code"], out / "kernels.cubin")
+        shutil.copy(artifact / target["ptx"], out / "kernels.ptx")
+        shutil.copytree(artifact / "plans" / "cuda", out / "plans")
+        (out / "cases.json").write_text(cases_text(cases))
+        for script in SCRIPTS:
+            shutil.copy(HERE / script, out / script)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sparse-opt", required=True, help="the compiler")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the bundle; it is replaced")
+    parser.add_argument("--shapes", type=int, default=60, help="random shapes")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--llama", action="store_true", help="the shapes whose times are reported, instead")
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    cases = llama_cases() if args.llama else [random_case(rng, i) for i in range(args.shapes)]
+    compile_cases(args.sparse_opt, cases, args.out)
+
+
+if __name__ == "__main__":
+    main()

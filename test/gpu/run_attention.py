@@ -1,0 +1,158 @@
+"""Runs every case of a bundle on the GPU with random caches and compares with double precision.
+
+    python3 run_attention.py [--states N] [--only NAME]
+
+Needs NumPy and the CUDA driver.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+import attention_reference as reference
+from attention_case import Case
+from cuda_driver import Device, Module
+from plan_runner import Plan
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+class Failure(Exception):
+    pass
+
+
+def require(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+class Step:
+    """One case's plan with a cache on the device."""
+
+    def __init__(self, device, module, folder, case):
+        self.device, self.case = device, case
+        self.plan = Plan(device, module, folder / "plans" / f"{case.name}.json")
+
+    def run(self, cache, query, sequences, repeat=2):
+        """Outputs as NumPy arrays; the same bits every time."""
+        c, device = self.case, self.device
+        held = {"pool": device.upload(cache.pool)}
+        state = {"key": held["pool"], "value": held["pool"] + cache.key_bytes}
+        for name, array in cache.components().items():
+            held[name] = state[name] = device.upload(np.ascontiguousarray(array))
+        inputs = {
+            "query": device.upload(query),
+            "positions": device.upload(np.ascontiguousarray(cache.positions[sequences])),
+            "sequences": device.upload(sequences),
+        }
+        outputs = {name: device.allocate(size) for name, size in self.plan.output_bytes().items()}
+        launches = self.plan.bind(inputs, outputs, state)
+        kinds = {"indices": np.int32, "count": np.int32}
+        seen = None
+        for _ in range(repeat):
+            self.plan.poison()
+            for name, size in self.plan.output_bytes().items():
+                device.fill(outputs[name], 0xFF, size)
+            for launch in launches:
+                launch(device.stream)
+            device.synchronize()
+            got = {
+                name: device.download(np.empty(size // 4, kinds.get(name, np.float32)), outputs[name])
+                for name, size in self.plan.output_bytes().items()
+            }
+            require(
+                seen is None or all(np.array_equal(seen[n].view(np.int32), got[n].view(np.int32)) for n in got if n != "indices"),
+                "two runs differ",
+            )
+            seen = got
+        for pointer in (*held.values(), *inputs.values(), *outputs.values()):
+            device.free(pointer)
+        shapes = {
+            "out": (c.rows, c.heads * c.value_dim),
+            "lse": (c.rows, c.heads),
+            "scores": (c.rows, c.selecting, c.max_pages),
+            "indices": (c.rows, c.selecting, -1),
+            "count": (c.rows, c.selecting),
+        }
+        return {name: array.reshape(shapes[name]) for name, array in got.items()}
+
+
+def check(case, cache, query, sequences, got, tolerance, share):
+    rng = np.random.default_rng(1)
+    worst = 0.0
+    for row in range(case.rows):
+        sequence = sequences[row]
+        for h in range(case.selecting):
+            pages = None
+            if case.selection:
+                want = reference.scores(case, cache, query, row, sequence, h)
+                own = got["scores"][row, h]
+                finite = np.isfinite(want)
+                scale = max(1.0, np.abs(want[finite]).max(initial=0))
+                error = np.abs(own[: len(want)] - want)[finite].max(initial=0) / scale
+                require(error < 5e-6, f"row {row} head {h}: scores are off by {error:.2e}")
+                same = np.array_equal(own[: len(want)][~finite], want[~finite].astype(np.float32), equal_nan=True)
+                require(same, f"row {row} head {h}: scores of pages without keys differ")
+                require(np.all(np.isneginf(own[len(want) :])), f"row {row} head {h}: unused pages have a score")
+                pages = reference.select(case, cache, own, sequence, h)
+                count = got["count"][row, h]
+                require(count == len(pages), f"row {row} head {h}: {count} pages for {len(pages)}")
+                chosen = got["indices"][row, h, :count]
+                require(np.array_equal(chosen, pages), f"row {row} head {h}: pages {chosen} for {pages}")
+            if rng.random() > share:
+                continue
+            want = reference.attend(case, cache, query, row, sequence, h, pages)
+            if want is None:
+                continue
+            out = got["out"][row].reshape(case.heads, case.value_dim)[h * case.groups : (h + 1) * case.groups]
+            lse = got["lse"][row][h * case.groups : (h + 1) * case.groups]
+            error = np.linalg.norm(out - want[0]) / np.linalg.norm(want[0])
+            require(error < tolerance, f"row {row} head {h}: attention is off by {error:.2e}")
+            require(np.abs(lse - want[1]).max() < 1e-4 + 10 * tolerance, f"row {row} head {h}: lse {lse} for {want[1]}")
+            worst = max(worst, error)
+    return worst
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=pathlib.Path, default=HERE)
+    parser.add_argument("--states", type=int, default=5, help="random caches for each shape")
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--tolerance", type=float, default=2e-5)
+    parser.add_argument("--share", type=float, default=1.0, help="part of the heads whose attention is compared")
+    args = parser.parse_args()
+    device = Device()
+    module = Module((args.bundle / "kernels.cubin").read_bytes())
+    cases = [Case.from_json(c) for c in json.loads((args.bundle / "cases.json").read_text())]
+    failures = done = 0
+    worst = 0.0
+    start = time.time()
+    for case in cases:
+        if args.only not in case.name:
+            continue
+        step = Step(device, module, args.bundle, case)
+        for index in range(args.states):
+            rng = np.random.default_rng(index)
+            extra = int(rng.integers(0, 3))
+            cache = reference.Cache(case, rng, case.rows + extra, "full" if index == 1 else "random", ties=index % 3 == 2)
+            sequences = rng.permutation(case.rows + extra)[: case.rows].astype(np.int32)
+            query = rng.standard_normal((case.rows, case.heads * case.key_dim), dtype=np.float32)
+            try:
+                got = step.run(cache, query, sequences)
+                worst = max(worst, check(case, cache, query, sequences, got, args.tolerance, args.share))
+            except Failure as failure:
+                failures += 1
+                if failures <= 10:
+                    print(f"FAIL {case} state {index}: {failure}")
+            done += 1
+        step.plan.free()
+    print(f"{device.name}: {done} cases, {failures} failed, worst error {worst:.2e}, {time.time() - start:.1f} s")
+    sys.exit(failures > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,9 @@ llvm_config.add_tool_substitutions(tools, [config.sparse_tools_dir, config.llvm_
 # In front: the defaults name the Python that runs lit, which need not have any package.
 config.substitutions.insert(0, ("%python", f'"{config.python}"'))
 
+# Sanitizers reserve terabytes of addresses and take their time.
+config.substitutions.append(("%no-limits", "--no-limits" if config.sanitizers else ""))
+
 # Tests that write ONNX files need the Python package.
 if subprocess.run([config.python, "-c", "import numpy, onnx"], stderr=subprocess.DEVNULL).returncode == 0:
     config.available_features.add("onnx")

@@ -230,9 +230,13 @@ Value Device::warpMax(Value value, int64_t width) {
 void Device::barrier() { gpu::BarrierOp::create(b, loc); }
 void Device::syncWarp() { NVVM::SyncWarpOp::create(b, loc, i32(-1)); }
 void Device::waitForLaunchBefore() {
+  if (!dependentLaunch)
+    return;
   NVVM::GriddepcontrolOp::create(b, loc, NVVM::GridDepActionKind::wait);
 }
 void Device::allowNextLaunch() {
+  if (!dependentLaunch)
+    return;
   NVVM::GriddepcontrolOp::create(b, loc, NVVM::GridDepActionKind::launch_dependents);
 }
 

@@ -30,7 +30,9 @@ struct Span {
 /// Builder of device code at one place.
 class Device {
 public:
-  Device(OpBuilder &b, Location loc, gpu::GPUModuleOp module) : b(b), loc(loc), module(module) {}
+  /// `dependentLaunch`: the device can begin a launch before the one before has ended (compute capability 9).
+  Device(OpBuilder &b, Location loc, gpu::GPUModuleOp module, bool dependentLaunch)
+      : b(b), loc(loc), module(module), dependentLaunch(dependentLaunch) {}
 
   // Integers (i32 unless said otherwise) and floats.
   Value i32(int64_t value);
@@ -140,6 +142,7 @@ public:
   gpu::GPUModuleOp module;
 
 private:
+  bool dependentLaunch;
   unsigned sharedCount = 0;
 };
 

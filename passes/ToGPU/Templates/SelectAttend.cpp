@@ -41,7 +41,31 @@ struct Step {
 
 static ArrayRef<int64_t> shapeOf(Value value) { return cast<RankedTensorType>(value.getType()).getShape(); }
 
+/// Keys of a thread from which on reading them in their place costs more than passing them through shared memory.
+static constexpr int64_t kManyKeys = 12, kStagePadding = 4;
+/// What all but the tables of pages take of shared memory.
+static constexpr int64_t kStaticShared = 48 * 1024;
+
 static int64_t keysOfThread(int64_t pages, int64_t threads) { return llvm::alignTo(llvm::divideCeil(pages, threads), 4); }
+
+namespace {
+/// Dynamic shared memory of a block, bytes from its start.
+struct BlockMemory {
+  int64_t chosen, table, stage, bytes;
+
+  BlockMemory(int64_t pagesOfSegment, int64_t pages, int64_t threads) : chosen(0) {
+    table = llvm::alignTo(chosen + pagesOfSegment * 8, 16);
+    stage = llvm::alignTo(table + pages * 4, 16);
+    int64_t keys = keysOfThread(pages, threads);
+    bytes = stage + (keys > kManyKeys ? threads * (keys + kStagePadding) * 4 : 0);
+  }
+  static BlockMemory of(sparsity::SelectOp select, sparsity::AttendPartOp attend, int64_t threads) {
+    return BlockMemory(llvm::divideCeil(shapeOf(select.getIndices())[2], shapeOf(attend.getTop())[2]),
+                       shapeOf(select.getScores())[2], threads);
+  }
+};
+
+} // namespace
 
 std::string sparse::device::whyNotOneLaunch(sparsity::SelectOp select, sparsity::AttendPartOp attend,
                                             sparsity::TargetAttr target) {
@@ -55,8 +79,12 @@ std::string sparse::device::whyNotOneLaunch(sparsity::SelectOp select, sparsity:
     return "a list has more segments than a cluster has blocks";
   if (parts[3] > kProductHeads)
     return std::to_string(parts[3]) + " query heads are more than the rows of a product";
-  if (keysOfThread(shapeOf(select.getScores())[2], kWarp * attendWarps(parts[0] * parts[1], parts[2], target)) > kMostKeys)
+  if (keysOfThread(shapeOf(select.getScores())[2], kWarp * attendWarps(parts[0] * parts[1], parts[2], target)) >
+      kMostKeys)
     return "threads can't hold the keys of " + std::to_string(shapeOf(select.getScores())[2]) + " pages";
+  int64_t threads = kWarp * attendWarps(parts[0] * parts[1], parts[2], target);
+  if (BlockMemory::of(select, attend, threads).bytes + kStaticShared > target.getSharedMemory())
+    return "a block's shared memory can't hold the table of the pages";
   return "";
 }
 
@@ -80,11 +108,11 @@ struct BlockSelection {
   PageList &list;
   int64_t sinks, budget, warps, ofThread;
   Threshold threshold;
-  Span chosen, totals; // {logical, physical} of the block's segment; of each warp
+  Span chosen, table, stage, totals; // {logical, physical} of the block's segment; pool pages; keys; of each warp
   Value firstPage, used, current;
-  SmallVector<Value> keys, physical;
+  SmallVector<Value> keys;
 
-  /// What needs nothing of the launch before: page tables of the thread's pages.
+  /// What needs nothing of the launch before: the list's page table.
   void prepare();
   void loadKeys();
   /// Leaves pages [first, first + length) of the list in `chosen`.
@@ -93,25 +121,44 @@ struct BlockSelection {
 private:
   Value pageAt(int64_t i) { return d.add(firstPage, d.i32(i)); }
   Value isForced(Value page);
-  /// Elements [firstPage, firstPage + ofThread) of a row of a buffer, 0 past the pages in use.
-  SmallVector<Value> loadOwn(const Buffer &buffer, ValueRange leading);
+  /// Scores of the thread's pages, 0 past the pages in use.
+  SmallVector<Value> loadScores();
 };
 } // namespace
 
-SmallVector<Value> BlockSelection::loadOwn(const Buffer &buffer, ValueRange leading) {
-  Type type = buffer.span.element;
-  int64_t width = buffer.shape.back() % 4 == 0 ? 4 : 1;
-  SmallVector<Value> loaded;
-  for (int64_t i = 0; i < ofThread; i += width) {
-    SmallVector<Value> at(leading);
-    at.push_back(pageAt(i));
-    Value zero = d.zero(width == 1 ? type : Type(VectorType::get({width}, type)));
-    Value part = d.ifThenElse(
-        d.lt(pageAt(i), used), [&]() -> SmallVector<Value> { return {k.load(buffer, at, width)}; },
+SmallVector<Value> BlockSelection::loadScores() {
+  Type f32 = d.b.getF32Type();
+  int64_t width = scores.shape.back() % 4 == 0 ? 4 : 1;
+  auto load = [&](Value page) -> Value {
+    Value zero = d.zero(width == 1 ? f32 : Type(VectorType::get({width}, f32)));
+    return d.ifThenElse(
+        d.lt(page, used), [&]() -> SmallVector<Value> { return {k.load(scores, {list.row, list.head, page}, width)}; },
         [&]() -> SmallVector<Value> { return {zero}; })[0];
+  };
+  SmallVector<Value> loaded;
+  auto append = [&](Value part) {
     for (int64_t j = 0; j < width; ++j)
       loaded.push_back(width == 1 ? part : d.element(part, j));
+  };
+  if (ofThread <= kManyKeys || width == 1) {
+    for (int64_t i = 0; i < ofThread; i += width)
+      append(load(pageAt(i)));
+    return loaded;
   }
+  // Neighbouring threads read neighbouring scores; each then takes its own from shared memory.
+  int64_t chunks = ofThread / width, threads = warps * kWarp;
+  SmallVector<Value> parts;
+  for (int64_t i = 0; i < chunks; ++i)
+    parts.push_back(load(d.mul(d.add(d.threadId(), d.i32(i * threads)), d.i32(width))));
+  for (int64_t i = 0; i < chunks; ++i) {
+    Value chunk = d.add(d.threadId(), d.i32(i * threads));
+    Value place = d.add(d.mul(d.divU(chunk, chunks), d.i32(ofThread + kStagePadding)),
+                        d.mul(d.remU(chunk, chunks), d.i32(width)));
+    d.store(parts[i], stage, place);
+  }
+  d.barrier();
+  for (int64_t i = 0; i < ofThread; i += width)
+    append(d.load(stage, d.add(d.mul(d.threadId(), d.i32(ofThread + kStagePadding)), d.i32(i)), width));
   return loaded;
 }
 
@@ -123,11 +170,15 @@ Value BlockSelection::isForced(Value page) {
 void BlockSelection::prepare() {
   threshold.prepare();
   firstPage = d.mul(d.threadId(), d.i32(ofThread));
-  physical = loadOwn(layer["table"], {list.sequence, list.kvHead});
+  Buffer &pages = layer["table"];
+  int64_t width = pages.shape.back() % 4 == 0 ? 4 : 1;
+  d.loop(d.mul(d.threadId(), d.i32(width)), used, d.i32(warps * kWarp * width), [&](Value page) {
+    d.store(k.load(pages, {list.sequence, list.kvHead, page}, width), table, page);
+  });
 }
 
 void BlockSelection::loadKeys() {
-  for (auto [i, score] : llvm::enumerate(loadOwn(scores, {list.row, list.head}))) {
+  for (auto [i, score] : llvm::enumerate(loadScores())) {
     Value page = pageAt(i), own = arith::MaxUIOp::create(d.b, d.loc, orderedKey(d, score), d.i32(1));
     Value key = d.select(isForced(page), d.i32(Threshold::kForcedKey), own);
     keys.push_back(d.select(d.lt(page, used), key, d.i32(Threshold::kNoKey)));
@@ -171,7 +222,7 @@ void BlockSelection::select(Value first, Value length) {
       Value tie = isTie(keys[i]), kept = d.bitOr(isOver(keys[i]), d.bitAnd(tie, d.lt(tiesMet, found[1])));
       d.ifThen(d.bitAnd(kept, d.cmp(arith::CmpIPredicate::ult, taken, length)), [&] {
         auto pair = VectorType::get({2}, d.b.getI32Type());
-        Value both = vector::FromElementsOp::create(d.b, d.loc, pair, ValueRange{pageAt(i), physical[i]});
+        Value both = vector::FromElementsOp::create(d.b, d.loc, pair, ValueRange{pageAt(i), d.load(table, pageAt(i))});
         d.store(both, chosen, d.mul(taken, d.i32(2)));
       });
       taken = d.add(taken, one(kept));
@@ -228,11 +279,13 @@ static LogicalResult emit(DeviceKernel &k) {
   kvcache::LayoutAttr layout = layer.layout;
   ArrayRef<int64_t> shape = shapeOf(op.getTop()); // [T, Hs, S, G]
   int64_t selecting = shape[1], blocks = shape[2], groups = shape[3], dv = layout.getValueDim();
-  int64_t budget = shapeOf(step.select.getIndices())[2], most = llvm::divideCeil(budget, blocks);
+  int64_t budget = shapeOf(step.select.getIndices())[2];
   k.grid = {blocks, selecting, shape[0]};
   int64_t warps = attendWarps(shape[0] * selecting, blocks, k.target), threads = warps * kWarp;
   k.block = {threads, 1, 1};
   k.cluster = blocks;
+  BlockMemory memory = BlockMemory::of(step.select, op, threads);
+  k.dynamicShared = memory.bytes;
 
   Type i32 = d.b.getI32Type();
   Value rank = d.blockId(0), head = d.blockId(1), row = d.blockId(2);
@@ -246,8 +299,10 @@ static LogicalResult emit(DeviceKernel &k) {
   list.pages = d.minS(used, d.i32(budget));
   int64_t sinks = cast<sparsity::SelectionPolicyInterface>(step.select.getPolicy()).getSinkPages();
   BlockSelection selection{k, d, layer, k.buffer(step.select.getScores()), list, sinks, budget, warps,
-                           keysOfThread(layout.getMaxPages(), threads), Threshold(d, threads), d.shared(i32, 2 * most, "chosen"),
-                           d.shared(i32, warps, "totals"), {}, used, current, {}, {}};
+                           keysOfThread(layout.getMaxPages(), threads), Threshold(d, threads),
+                           d.dynamicShared(i32, memory.chosen), d.dynamicShared(i32, memory.table),
+                           d.dynamicShared(d.b.getF32Type(), memory.stage), d.shared(i32, warps, "totals"), {}, used,
+                           current, {}};
   selection.prepare();
   QueryFragments queries =
       QueryFragments::load(k, k.buffer(op.getQuery()), row, d.mul(head, d.i32(groups)), d.i32(groups),

@@ -168,9 +168,17 @@ Threshold::Result Threshold::find(ArrayRef<Value> keys, Value need) {
   Value isOneKey = d.lt(d.i32(kMostCandidates), count), collects = d.bitAnd(d.lt(none, count), d.bitXor(isOneKey, d.boolean(true)));
   Value width = d.sub(to, from);
   d.ifThen(collects, [&] {
+    auto isIn = [&](Value key) { return d.cmp(CmpIPredicate::ule, d.sub(key, from), width); };
+    Value own = none;
     for (Value key : keys)
-      d.ifThen(d.cmp(CmpIPredicate::ule, d.sub(key, from), width),
-               [&] { d.store(key, candidates, d.atomicAdd(one, counter, none)); });
+      own = d.add(own, arith::ExtUIOp::create(d.b, d.loc, d.b.getI32Type(), isIn(key)));
+    d.ifThen(d.lt(none, own), [&] {
+      Value place = d.atomicAdd(own, counter, none);
+      for (Value key : keys) {
+        d.ifThen(isIn(key), [&] { d.store(key, candidates, place); });
+        place = d.add(place, arith::ExtUIOp::create(d.b, d.loc, d.b.getI32Type(), isIn(key)));
+      }
+    });
   });
   d.barrier();
   Value ties;

@@ -288,10 +288,11 @@ def VectorizeKernelsPass : Pass<"sparse-vectorize-kernels", "::mlir::ModuleOp"> 
   let description = [{
     For kernels whose `lowering_config` says `vector`: contractions become register tiles, other small static ops go
     through the upstream vectorizer. Kernels with another strategy, large ops and reads of single elements are left
-    alone. NUMERIC: the sums of narrow contractions are taken in up to four interleaved parts.
+    alone. NUMERIC: the sums of narrow contractions are taken in up to four interleaved parts, their products fused with
+    the addition where the target can (`llvm.intr.fmuladd`); nothing else is fused.
   }];
   let dependentDialects = ["::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect",
-                           "::mlir::tensor::TensorDialect"];
+                           "::mlir::tensor::TensorDialect", "::mlir::LLVM::LLVMDialect"];
 }
 
 def LowerVectorsPass : Pass<"sparse-lower-vectors", "::mlir::func::FuncOp"> {

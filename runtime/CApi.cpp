@@ -137,6 +137,19 @@ static const Model &get(const sparse_model *model) {
   return *model->model;
 }
 
+/// "random:SEED"
+static void readWeights(const std::string &text, LoadOptions &load) {
+  const std::string prefix = "random:";
+  std::string digits = text.substr(std::min(prefix.size(), text.size()));
+  if (text.compare(0, prefix.size(), prefix) != 0 || digits.empty() ||
+      digits.size() > 18 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
+    fail(Code::InvalidArgument, "'%s' are no weights: expected random:SEED",
+         text.c_str());
+  load.randomWeights = true;
+  load.weightsSeed = std::stoull(digits);
+}
+
 static sparse_status modelLoad(const char *path,
                                const sparse_load_options *options,
                                sparse_model **out) {
@@ -149,6 +162,8 @@ static sparse_status modelLoad(const char *path,
     load.mapWeights = given.map_weights != 0;
     load.target = given.target ? given.target : "";
     load.device = given.device ? given.device : "cpu";
+    if (given.weights)
+      readWeights(given.weights, load);
     load.log = makeLog(given.log, given.log_user);
     auto handle = std::make_unique<sparse_model>();
     handle->model = std::make_shared<Model>(path, load);
@@ -521,6 +536,22 @@ static sparse_status decode(sparse_context *handle,
   });
 }
 
+static sparse_status decodeKnown(sparse_context *handle,
+                                 const sparse_sequence *sequences, size_t n,
+                                 const int32_t *tokens, size_t steps,
+                                 float *logits) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    need(sequences, "sequences");
+    need(tokens, "tokens");
+    if (n > owner.generations.size())
+      fail(Code::InvalidArgument, "more rows than sequences");
+    std::vector<uint32_t> inner;
+    for (size_t i = 0; i < n; ++i)
+      inner.push_back(indexOf(owner, sequences[i]));
+    context.decodeKnown(inner.data(), n, tokens, steps, logits);
+  });
+}
+
 static sparse_status logitsOf(sparse_context *handle, const float *hidden,
                               size_t n, float *logits) {
   return locked(handle, [&](Context &context, sparse_context &) {
@@ -552,16 +583,16 @@ static const sparse_api table = {
     sequenceCreate,     sequenceDestroy,  sequenceFork,    sequenceTrim,
     sequenceClear,      sequenceLength,   sequenceReserve, sequenceFillRandom,
     sequenceUsage,      sequenceCounters, prefill,         decode,
-    logitsOf,           sample,
+    logitsOf,           sample,           decodeKnown,
 };
 
-// The size of the table of version 1 cannot change, nor can the place of a
-// function in it.
+// The place of a function in the table cannot change.
 static_assert(offsetof(sparse_api, status_name) == 1 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, context_create) == 7 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, prefill) == 22 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, sample) == 25 * sizeof(void *), "");
-static_assert(sizeof(sparse_api) == 26 * sizeof(void *), "");
+static_assert(offsetof(sparse_api, decode_known) == 26 * sizeof(void *), "");
+static_assert(sizeof(sparse_api) == 27 * sizeof(void *), "");
 
 const sparse_api *sparse_get_api(uint32_t version) {
   if (version == 0 || version > SPARSE_API_VERSION) {

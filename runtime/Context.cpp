@@ -69,9 +69,10 @@ void Context::beginStep() {
     fail(Code::Cancelled, "the step was cancelled");
 }
 
-void Context::runStep(BoundPlan &bound) {
+/// Runs steps; what fails inside one poisons the context.
+template <typename Fn> void Context::guarded(Fn fn) {
   try {
-    executor->run(bound);
+    fn();
   } catch (const Error &error) {
     // Without memory nothing ran.
     broken = error.code != Code::ResourceExhausted;
@@ -80,6 +81,10 @@ void Context::runStep(BoundPlan &bound) {
     broken = true;
     throw;
   }
+}
+
+void Context::runStep(BoundPlan &bound) {
+  guarded([&] { executor->run(bound); });
 }
 
 void Context::verifyCounts(uint32_t seq) {
@@ -198,23 +203,34 @@ void Context::logits(const float *hidden, size_t n, float *out) {
 // Decode
 //===----------------------------------------------------------------------===//
 
-void Context::decodeBucket(const DecodeRow *rows, size_t n, float *logitsOut) {
+/// The smallest decode entry for `n` rows.
+BoundPlan &Context::bucketFor(size_t n) {
   const auto &buckets = artifact->decodeBuckets();
   auto it = std::find_if(buckets.begin(), buckets.end(),
                          [&](const Plan *plan) { return plan->rows >= n; });
-  BoundPlan &bound = *executor->find(*it);
+  return *executor->find(*it);
+}
+
+/// Writes the inputs of a step; `ahead` steps come before it.
+void Context::setDecodeRows(BoundPlan &bound, const DecodeRow *rows, size_t n,
+                            uint64_t ahead) {
   for (uint64_t i = 0; i < bound.plan->rows; ++i) {
     // Padding repeats the first row: it writes nothing, and reads what exists.
     const DecodeRow &row = rows[i < n ? i : 0];
     if (bound.ids)
       bound.ids[i] = row.token;
     if (bound.positions)
-      bound.positions[i] = static_cast<int32_t>(kv->length(row.seq));
+      bound.positions[i] = static_cast<int32_t>(kv->length(row.seq) + ahead);
     if (bound.sequences)
       bound.sequences[i] = static_cast<int32_t>(row.seq);
     if (bound.active)
       bound.active[i] = i < n;
   }
+}
+
+void Context::decodeBucket(const DecodeRow *rows, size_t n, float *logitsOut) {
+  BoundPlan &bound = bucketFor(n);
+  setDecodeRows(bound, rows, n, 0);
   runStep(bound);
   for (size_t i = 0; i < n; ++i)
     kv->advance(rows[i].seq, 1, Append::Decode);
@@ -225,33 +241,73 @@ void Context::decodeBucket(const DecodeRow *rows, size_t n, float *logitsOut) {
     std::memcpy(logitsOut, bound.logits, n * vocab * sizeof(float));
 }
 
-void Context::decode(const DecodeRow *rows, size_t n, float *logitsOut) {
+/// Refuses rows that no decode step can take.
+void Context::checkRows(const DecodeRow *rows, size_t n) const {
   if (n == 0)
     fail(Code::InvalidArgument, "a decode step needs a row");
-  std::vector<uint32_t> seqs;
+  std::vector<uint32_t> sorted;
   for (size_t i = 0; i < n; ++i) {
     checkSequence(rows[i].seq);
     checkToken(rows[i].token);
-    seqs.push_back(rows[i].seq);
+    sorted.push_back(rows[i].seq);
   }
-  std::vector<uint32_t> sorted = seqs;
   std::sort(sorted.begin(), sorted.end());
   if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
     fail(Code::InvalidArgument, "two rows of a step have the same sequence");
-  const auto &buckets = artifact->decodeBuckets();
-  if (buckets.empty())
+  if (artifact->decodeBuckets().empty())
     fail(Code::Unimplemented, "the model has no entry of kind decode");
+}
+
+void Context::decode(const DecodeRow *rows, size_t n, float *logitsOut) {
+  checkRows(rows, n);
   beginStep();
+  std::vector<uint32_t> seqs;
+  for (size_t i = 0; i < n; ++i)
+    seqs.push_back(rows[i].seq);
   kv->reserve(seqs.data(), n, 1, Append::Decode);
 
   uint64_t vocab = artifact->manifest().model.vocab;
-  uint64_t largest = buckets.back()->rows;
+  uint64_t largest = artifact->decodeBuckets().back()->rows;
   for (size_t done = 0; done < n;) {
     size_t now = std::min<size_t>(largest, n - done);
     decodeBucket(rows + done, now,
                  logitsOut ? logitsOut + done * vocab : nullptr);
     done += now;
   }
+}
+
+void Context::decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
+                          size_t steps, float *logitsOut) {
+  if (steps == 0)
+    fail(Code::InvalidArgument, "there are no tokens to append");
+  std::vector<DecodeRow> rows(n);
+  auto setTokens = [&](size_t step) {
+    for (size_t i = 0; i < n; ++i)
+      rows[i] = {seqs[i], tokens[step * n + i]};
+  };
+  for (size_t step = 0; step < steps; ++step) {
+    setTokens(step);
+    checkRows(rows.data(), n);
+  }
+  if (n > artifact->decodeBuckets().back()->rows)
+    fail(Code::InvalidArgument, "more rows than the largest decode entry has");
+  beginStep();
+  kv->reserve(seqs, n, steps, Append::Decode);
+  BoundPlan &bound = bucketFor(n);
+  guarded([&] {
+    executor->runMany(bound, steps, [&](size_t step) {
+      setTokens(step);
+      setDecodeRows(bound, rows.data(), n, step);
+    });
+  });
+  for (size_t i = 0; i < n; ++i) {
+    for (size_t step = 0; step < steps; ++step)
+      kv->advance(seqs[i], 1, Append::Decode);
+    verifyCounts(seqs[i]);
+  }
+  if (logitsOut)
+    std::memcpy(logitsOut, bound.logits,
+                n * artifact->manifest().model.vocab * sizeof(float));
 }
 
 void Context::trim(uint32_t seq, uint64_t n) {

@@ -52,6 +52,12 @@ public:
   /// f32[n, V] or null.
   void decode(const DecodeRow *rows, size_t n, float *logits);
 
+  /// Appends `steps` known tokens to each of `n` sequences, as that many decode
+  /// steps that follow each other without waiting where the device can do that.
+  /// `tokens` is [steps, n]; `logits` f32[n, V] or null is of the last step.
+  void decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
+                   size_t steps, float *logits);
+
   /// Final norm and head of `n` rows: f32[n, D] to f32[n, V].
   void logits(const float *hidden, size_t n, float *out);
 
@@ -70,8 +76,13 @@ public:
 private:
   void checkSequence(uint32_t seq) const;
   void checkToken(int32_t token) const;
+  void checkRows(const DecodeRow *rows, size_t n) const;
   void beginStep();
+  template <typename Fn> void guarded(Fn fn);
   void runStep(BoundPlan &bound);
+  BoundPlan &bucketFor(size_t n);
+  void setDecodeRows(BoundPlan &bound, const DecodeRow *rows, size_t n,
+                     uint64_t ahead);
   void verifyCounts(uint32_t seq);
   void prefillChunk(uint32_t seq, const int32_t *ids, size_t n);
   void compact(uint32_t seq, Compact which);

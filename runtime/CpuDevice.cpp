@@ -3,6 +3,7 @@
 #include "CpuDevice.h"
 #include "CpuExecutor.h"
 #include "CpuFeatures.h"
+#include "Status.h"
 
 #include <unistd.h>
 
@@ -25,6 +26,11 @@ void CpuDevice::load(const Target &target, std::map<std::string, File> &files) {
 
 KernelRef CpuDevice::find(const char *name) const {
   return reinterpret_cast<KernelRef>(code.find(name));
+}
+
+void CpuDevice::placeRandom(std::vector<Plan> &, uint64_t) {
+  fail(Code::Unimplemented,
+       "random weights are made on a device: use --device cuda");
 }
 
 uint64_t CpuDevice::defaultCacheBytes() const {

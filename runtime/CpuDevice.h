@@ -20,6 +20,7 @@ public:
   void load(const Target &target, std::map<std::string, File> &files) override;
   KernelRef find(const char *name) const override;
   void place(std::vector<Plan> &) override {}
+  void placeRandom(std::vector<Plan> &, uint64_t) override;
   uint64_t defaultCacheBytes() const override;
   std::shared_ptr<Memory> createMemory() const override;
   std::unique_ptr<Executor> createExecutor(const Model &model, Cache &cache,

@@ -45,6 +45,9 @@ public:
   /// Puts the weights that the plans name where kernels read them.
   virtual void place(std::vector<Plan> &plans) = 0;
 
+  /// The same with random numbers for weights that nobody has.
+  virtual void placeRandom(std::vector<Plan> &plans, uint64_t seed) = 0;
+
   /// How much of the memory a cache may take when nobody says.
   virtual uint64_t defaultCacheBytes() const = 0;
 

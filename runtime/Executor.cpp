@@ -115,6 +115,14 @@ BoundPlan *Executor::find(const Plan *plan) {
   return nullptr;
 }
 
+void Executor::runMany(BoundPlan &bound, size_t count,
+                       const std::function<void(size_t)> &set) {
+  for (size_t i = 0; i < count; ++i) {
+    set(i);
+    run(bound);
+  }
+}
+
 void Executor::checkStatus(const BoundPlan &bound) const {
   if (bound.status && *bound.status != 0)
     fail(Code::Internal,

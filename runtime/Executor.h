@@ -6,6 +6,7 @@
 #include "Memory.h"
 #include "Model.h"
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -42,6 +43,12 @@ public:
   /// INTERNAL when a kernel has set `status` or failed. RESOURCE_EXHAUSTED
   /// means that nothing ran.
   virtual void run(BoundPlan &bound) = 0;
+
+  /// Runs a plan `count` times; `set` writes the inputs of each. Where steps
+  /// queue up, nothing waits for one of them but the last: only its outputs are
+  /// there afterwards.
+  virtual void runMany(BoundPlan &bound, size_t count,
+                       const std::function<void(size_t)> &set);
 
   uint64_t arenaBytes() const { return arena.size(); }
 

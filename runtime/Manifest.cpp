@@ -308,6 +308,11 @@ static void parseBody(const JsonRef &root, Manifest &manifest) {
   manifest.sourceSha256 = root.at("source").getString("sha256");
   manifest.policy = root.getString("policy");
   manifest.model = parseFacts(root.at("model"));
+  if (root.has("weights")) {
+    if (root.getString("weights") != "none")
+      root.at("weights").fail("expected none");
+    manifest.weightless = true;
+  }
 
   JsonRef sections = root.at("sections");
   for (size_t i = 0, e = sections.size(); i != e; ++i) {

@@ -89,6 +89,7 @@ struct DeviceInfo {
 struct Manifest {
   std::string createdBy, sourceName, sourceSha256, policy;
   ModelFacts model;
+  bool weightless = false; ///< shapes only: for measuring speed
   std::vector<DeviceInfo> devices;
   std::vector<Section> sections;
 

@@ -94,6 +94,14 @@ Model::Model(const std::string &path, const LoadOptions &options)
   File manifestFile = dir.open("manifest.json");
   info = parseManifest(readFile(manifestFile, maxManifest), manifestFile.path);
   open(options);
+  if (info.weightless && !options.randomWeights)
+    fail(Code::FailedPrecondition,
+         "%s was compiled without weights: only its speed can be measured, "
+         "with random ones (sparse-run bench --weights=random:SEED)",
+         path.c_str());
+  if (!info.weightless && options.randomWeights)
+    fail(Code::FailedPrecondition,
+         "%s has weights; random ones are for artifacts without", path.c_str());
   if (!options.verify && options.log)
     options.log(LogLevel::Warning,
                 path + ": digests of sections are not checked");
@@ -133,9 +141,13 @@ Model::Model(const std::string &path, const LoadOptions &options)
   for (const EntryInfo &entry : chosenPart->entries) {
     const File &file = files.at(entry.plan);
     entries.push_back(parsePlan(readFile(file, maxPlan), file.path, entry,
-                                info.model, *chosenPart, weights, *place));
+                                info.model, *chosenPart,
+                                info.weightless ? nullptr : &weights, *place));
   }
-  place->place(entries);
+  if (info.weightless)
+    place->placeRandom(entries, options.weightsSeed);
+  else
+    place->place(entries);
   // What has moved to a device is not needed here.
   if (!place->onHost())
     weights = SafeTensors();

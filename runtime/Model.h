@@ -31,6 +31,9 @@ struct LoadOptions {
   /// The device to run on: "cpu", "cuda" or "cuda:N"; with commas between, the
   /// first of these that is there and that the model has code for.
   std::string device = "cpu";
+  /// Random numbers for the weights of an artifact that has none.
+  bool randomWeights = false;
+  uint64_t weightsSeed = 0;
   /// Name of the target to use; empty = the best that the device supports.
   std::string target;
   /// CPU features to assume; empty = those of the host.

@@ -27,7 +27,7 @@ class PlanParser {
 public:
   PlanParser(const JsonRef &root, const EntryInfo &entry,
              const ModelFacts &facts, const DeviceInfo &part,
-             const SafeTensors &weights, const Device &device)
+             const SafeTensors *weights, const Device &device)
       : root(root), entry(entry), facts(facts), part(part),
         weights(weights), device(device) {}
 
@@ -51,7 +51,7 @@ private:
   const EntryInfo &entry;
   const ModelFacts &facts;
   const DeviceInfo &part;
-  const SafeTensors &weights;
+  const SafeTensors *weights;
   const Device &device;
   Plan plan;
   std::map<std::string, KernelRef> kernels;
@@ -90,7 +90,12 @@ void PlanParser::parseOutput(const JsonRef &json, PlanBuffer &buffer) {
 }
 
 void PlanParser::parseWeight(const JsonRef &json, PlanBuffer &buffer) {
-  const TensorView *view = weights.find(buffer.name);
+  if (!weights) {
+    if (!parseDType(json.getString("dtype"), buffer.dtype))
+      json.at("dtype").fail("unknown type");
+    return;
+  }
+  const TensorView *view = weights->find(buffer.name);
   if (!view)
     json.fail("there is no weight '" + buffer.name + "'");
   if (buffer.bytes > view->bytes)
@@ -99,6 +104,7 @@ void PlanParser::parseWeight(const JsonRef &json, PlanBuffer &buffer) {
   if (reinterpret_cast<uintptr_t>(view->data) % dtypeBytes(view->dtype))
     json.fail("weight '" + buffer.name + "' is not aligned to its element");
   buffer.weight = view->data;
+  buffer.dtype = view->dtype;
 }
 
 void PlanParser::parseState(const JsonRef &json, PlanBuffer &buffer) {
@@ -287,7 +293,7 @@ Plan sparse::runtime::parsePlan(const std::string &text,
                                 const EntryInfo &entry,
                                 const ModelFacts &facts,
                                 const DeviceInfo &part,
-                                const SafeTensors &weights,
+                                const SafeTensors *weights,
                                 const Device &device) {
   Json json = parseJson(text, where);
   JsonRef root(json, where);

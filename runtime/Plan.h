@@ -28,6 +28,7 @@ struct PlanBuffer {
   uint64_t bytes = 0;
   uint64_t offset = 0;             ///< arena
   const uint8_t *weight = nullptr; ///< weight, see `Device::place`
+  DType dtype = DType::U8;         ///< weight: what its elements are
   uint32_t layer = 0;              ///< state
   StatePart part = StatePart::Component;
   size_t component = 0; ///< state, StatePart::Component
@@ -72,10 +73,11 @@ struct Plan {
   int find(BufferKind kind, const char *name) const;
 };
 
-/// Parses and checks a plan. Throws INVALID_ARGUMENT with the place.
+/// Parses and checks a plan; `weights` null: the artifact has none, and buffers
+/// of kind weight have no bytes. Throws INVALID_ARGUMENT with the place.
 Plan parsePlan(const std::string &text, const std::string &where,
                const EntryInfo &entry, const ModelFacts &facts,
-               const DeviceInfo &part, const SafeTensors &weights,
+               const DeviceInfo &part, const SafeTensors *weights,
                const Device &device);
 
 } // namespace sparse::runtime

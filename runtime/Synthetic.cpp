@@ -116,3 +116,20 @@ void sparse::runtime::fillPages(const Cache &cache, uint32_t seq, DType type,
     fillOnDevice(cache, seq, layer, *block);
   }
 }
+
+std::vector<uint8_t> sparse::runtime::randomBlock(DType type, uint64_t seed) {
+  // An odd number of elements, so that rows of matrices do not repeat.
+  constexpr uint64_t count = (4 << 20) - 1;
+  uint64_t element = dtypeBytes(type);
+  std::vector<uint8_t> block(count * element, 0);
+  if (type != DType::F32 && type != DType::BF16 && type != DType::F16)
+    return block;
+  uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
+  for (uint64_t i = 0; i < count; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    // Uniform in [-a, a) has the standard deviation a / sqrt(3).
+    double value = static_cast<int32_t>(state >> 32) * (0.0346410 / 2147483648.0);
+    encodeElement(type, value, block.data() + i * element);
+  }
+  return block;
+}

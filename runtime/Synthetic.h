@@ -13,6 +13,10 @@ namespace sparse::runtime {
 void fillPages(const Cache &cache, uint32_t seq, DType type, uint64_t seed,
                Parallel &parallel);
 
+/// Some megabytes of random weights with a standard deviation of 0.02; zeros
+/// for types that are no floats.
+std::vector<uint8_t> randomBlock(DType type, uint64_t seed);
+
 } // namespace sparse::runtime
 
 #endif // SPARSE_RUNTIME_SYNTHETIC_H

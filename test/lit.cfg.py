@@ -1,5 +1,6 @@
 """Configuration of the lit tests."""
 import os
+import shutil
 import subprocess
 
 import lit.formats
@@ -21,6 +22,9 @@ llvm_config.add_tool_substitutions(tools, [config.sparse_tools_dir, config.llvm_
 # In front: the defaults name the Python that runs lit, which need not have any package.
 config.substitutions.insert(0, ("%python", f'"{config.python}"'))
 
+# Sanitizers reserve terabytes of addresses and take their time.
+config.substitutions.append(("%no-limits", "--no-limits" if config.sanitizers else ""))
+
 # Tests that write ONNX files need the Python package.
 if subprocess.run([config.python, "-c", "import numpy, onnx"], stderr=subprocess.DEVNULL).returncode == 0:
     config.available_features.add("onnx")
@@ -28,3 +32,7 @@ if subprocess.run([config.python, "-c", "import numpy, onnx"], stderr=subprocess
 # Tests that compare with the oracles.
 if subprocess.run([config.python, "-c", "import numpy, yaml"], stderr=subprocess.DEVNULL).returncode == 0:
     config.available_features.add("oracles")
+
+# Assembling code of GPUs needs CUDA's ptxas, not a GPU.
+if shutil.which("ptxas") or os.access("/usr/local/cuda/bin/ptxas", os.X_OK):
+    config.available_features.add("ptxas")

@@ -3,6 +3,7 @@
 #include "dialects/Sparsity/Policies/Policies.h"
 
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;

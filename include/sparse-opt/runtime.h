@@ -40,7 +40,7 @@ extern "C" {
 #endif
 
 /** The version of the table that this header describes. */
-#define SPARSE_API_VERSION 1u
+#define SPARSE_API_VERSION 2u
 
 /** Result of a call. The values never change. */
 typedef int32_t sparse_status;
@@ -104,6 +104,10 @@ typedef struct sparse_load_options {
   /** Where to run: "cpu", "cuda" or "cuda:N". Several with commas between: the
       first that is there and that the model has code for. NULL: "cpu". */
   const char *device;
+  /** "random:SEED": for an artifact that was compiled without weights, to
+      measure its speed. NULL: the weights of the artifact; one without is
+      refused (FAILED_PRECONDITION). */
+  const char *weights;
 } sparse_load_options;
 
 /** Facts about a model. Numbers are those of the source model. */
@@ -357,6 +361,18 @@ typedef struct sparse_api {
   sparse_status (*sample)(const float *logits, size_t vocab,
                           const sparse_sampling *sampling, uint64_t index,
                           int32_t *token);
+
+  /* Version 2. */
+
+  /** Appends `steps` >= 1 known tokens to each of `n` sequences, as that many
+      decode steps. On a device they follow each other without a wait between.
+      `tokens` is [steps, n]; `n` at most the rows of the largest bucket.
+      `logits`: NULL or f32 [n, vocab], of the last step. All is reserved before
+      anything is appended. Errors as `decode`. */
+  sparse_status (*decode_known)(sparse_context *context,
+                                const sparse_sequence *sequences, size_t n,
+                                const int32_t *tokens, size_t steps,
+                                float *logits);
 } sparse_api;
 
 /** The table for `version` (SPARSE_API_VERSION of the caller), or NULL when

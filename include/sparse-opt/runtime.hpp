@@ -170,6 +170,12 @@ public:
   void decode(const std::vector<sparse_decode_row> &rows, float *logits) {
     check(api().decode(handle, rows.data(), rows.size(), logits));
   }
+  /// One sequence; the logits are of the last token.
+  void decodeKnown(const Sequence &sequence, const int32_t *tokens, size_t n,
+                   float *logits) {
+    sparse_sequence one = sequence.get();
+    check(api().decode_known(handle, &one, 1, tokens, n, logits));
+  }
   void logits(const float *hidden, size_t n, float *logits) {
     check(api().logits(handle, hidden, n, logits));
   }

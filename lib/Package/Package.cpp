@@ -148,8 +148,6 @@ Object Writer::facts() {
       else if (auto text = dyn_cast<StringAttr>(fact.getValue()))
         result[fact.getName().strref()] = text.getValue();
     }
-  if (options.withoutWeights)
-    result["weights"] = "none";
   return result;
 }
 
@@ -166,8 +164,8 @@ LogicalResult Writer::write() {
     modules.push_back(device.module);
   }
   auto progress = [&](uint64_t done, uint64_t total) { options.progress("writing weights", double(done) / total); };
-  if (failed(writeWeights(modules, pathOf("weights.safetensors"), !options.withoutWeights, progress)) ||
-      failed(addSection("weights.safetensors", "weights")))
+  if (!options.withoutWeights && (failed(writeWeights(modules, pathOf("weights.safetensors"), progress)) ||
+                                  failed(addSection("weights.safetensors", "weights"))))
     return failure();
   if (!options.tokenizer.empty()) {
     if (std::error_code code = llvm::sys::fs::copy_file(options.tokenizer, pathOf("tokenizer.json")))
@@ -184,6 +182,8 @@ LogicalResult Writer::write() {
                   {"policy", policy ? policy.getValue() : StringRef()},
                   {"devices", std::move(parts)},
                   {"sections", std::move(sections)}};
+  if (options.withoutWeights)
+    manifest["weights"] = "none";
   // The digest comes first and is taken over the text with zeros in its place.
   std::string body = llvm::formatv("{0:2}", llvm::json::Value(std::move(manifest)));
   std::string zeros(64, '0');

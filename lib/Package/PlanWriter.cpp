@@ -39,7 +39,8 @@ llvm::json::Value sparse::package::planToJSON(plan::EntryOp entry) {
           buffer(output.getBuffer(), Object{{"kind", "output"}, {"name", output.getName()}, {"bytes", bytesOf(output.getBuffer().getType())}});
         })
         .Case([&](plan::WeightOp weight) {
-          buffer(weight.getBuffer(), Object{{"kind", "weight"}, {"name", weight.getSymbol()}, {"bytes", bytesOf(weight.getBuffer().getType())}});
+          buffer(weight.getBuffer(), Object{{"kind", "weight"}, {"name", weight.getSymbol()}, {"bytes", bytesOf(weight.getBuffer().getType())},
+                                          {"dtype", typeName(cast<MemRefType>(weight.getBuffer().getType()).getElementType())}});
         })
         .Case([&](plan::ArenaOp arena) {
           buffer(arena.getBuffer(), Object{{"kind", "arena"}, {"offset", int64_t(arena.getOffset())}, {"bytes", bytesOf(arena.getBuffer().getType())}});

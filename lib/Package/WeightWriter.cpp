@@ -61,7 +61,7 @@ static FailureOr<std::vector<Wanted>> collect(ArrayRef<ModuleOp> modules) {
   return order;
 }
 
-LogicalResult sparse::package::writeWeights(ArrayRef<ModuleOp> modules, StringRef path, bool withBytes,
+LogicalResult sparse::package::writeWeights(ArrayRef<ModuleOp> modules, StringRef path,
                                             function_ref<void(uint64_t, uint64_t)> progress) {
   ModuleOp first = modules.front();
   FailureOr<std::vector<Wanted>> order = collect(modules);
@@ -90,7 +90,7 @@ LogicalResult sparse::package::writeWeights(ArrayRef<ModuleOp> modules, StringRe
   os << text;
   std::vector<WeightLoader> loaders(modules.begin(), modules.end());
   uint64_t done = 0;
-  for (const Wanted &wanted : withBytes ? ArrayRef<Wanted>(*order) : ArrayRef<Wanted>()) {
+  for (const Wanted &wanted : *order) {
     FailureOr<HostWeight> weight = loaders[wanted.module].load(wanted.symbol);
     if (failed(weight))
       return failure();

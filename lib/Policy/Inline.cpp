@@ -2,6 +2,7 @@
 #include "lib/Policy/Node.h"
 
 #include "mlir/IR/Diagnostics.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace sparse::policy;

@@ -3,6 +3,7 @@
 #include "lib/Support/NearestName.h"
 
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 using namespace sparse;

@@ -4,6 +4,8 @@
 
 #include "lib/Policy/PolicyFile.h"
 
+#include "mlir/IR/OperationSupport.h"
+
 namespace sparse::policy {
 /// Reads `method: {parameter: value}` by the specifications of the context's methods.
 class MethodReader {

@@ -2,6 +2,7 @@
 #include "lib/Policy/Node.h"
 
 #include "mlir/IR/Diagnostics.h"
+#include "llvm/ADT/SmallString.h"
 #include "llvm/Support/YAMLParser.h"
 
 using namespace mlir;

@@ -28,8 +28,9 @@ static std::unique_ptr<llvm::TargetMachine> createMachine(const CPUTarget &targe
   if (!backend)
     return nullptr;
   llvm::TargetOptions options;
-  // Products feed sums: one rounding instead of two, the same choice for the same expression in every entry.
-  options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
+  // Products and sums fuse only where the kernels say so: what else is fused depends on unrolling, and the same expression
+  // would round differently from entry to entry.
+  options.AllowFPOpFusion = llvm::FPOpFusion::Standard;
   return std::unique_ptr<llvm::TargetMachine>(backend->createTargetMachine(
       triple, target.name, "", options, llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
 }

@@ -297,6 +297,13 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
     clusterOf[&op] = own;
     if (!onDevice)
       continue;
+    if (isElementwise(&op))
+      for (Value operand : op.getOperands()) {
+        Operation *def = operand.getDefiningOp();
+        if (def && operand.hasOneUse() && clusterOf.contains(def) && clusterOf[def] != own &&
+            clusters[clusterOf[def]].name == "elementwise")
+          join(clusterOf[def], own);
+      }
     if (auto combine = dyn_cast<sparsity::CombineOp>(op))
       for (Operation *before : stepOf(combine))
         join(clusterOf[before], own);

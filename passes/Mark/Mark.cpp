@@ -3,6 +3,8 @@
 #include "lib/Policy/Legality.h"
 #include "passes/Passes.h"
 
+#include "llvm/ADT/StringExtras.h"
+
 namespace sparse {
 #define GEN_PASS_DEF_MARKPASS
 #include "passes/Passes.h.inc"

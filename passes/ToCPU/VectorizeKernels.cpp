@@ -118,8 +118,9 @@ Value Contraction::columnTile(Value result, int64_t firstRow, int64_t height, in
           for (int64_t row = 0; row < height; ++row) {
             Value left = tensor::ExtractOp::create(b, loc, lhs, ValueRange{index(firstRow + row), step});
             Value spread = vector::BroadcastOp::create(b, loc, type, left);
-            Value product = arith::MulFOp::create(b, loc, spread, right);
-            next.push_back(arith::AddFOp::create(b, loc, sums[part * height + row], product));
+            // One rounding where the target has the instruction. Left to the code generator, the choice among several
+            // products would depend on how far it unrolls, and the bits of a row on its company.
+            next.push_back(LLVM::FMulAddOp::create(b, loc, type, spread, right, sums[part * height + row]));
           }
         }
         scf::YieldOp::create(b, loc, next);

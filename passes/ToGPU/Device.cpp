@@ -79,6 +79,9 @@ Value Device::threadId() { return indexToI32(b, loc, gpu::ThreadIdOp::create(b, 
 Value Device::blockId(unsigned dim) {
   return indexToI32(b, loc, gpu::BlockIdOp::create(b, loc, static_cast<gpu::Dimension>(dim)));
 }
+Value Device::opaque(int64_t value) {
+  return mul(i32(value), indexToI32(b, loc, gpu::GridDimOp::create(b, loc, gpu::Dimension::z)));
+}
 Value Device::lane() { return remU(threadId(), kWarp); }
 Value Device::warp() { return divU(threadId(), kWarp); }
 
@@ -103,6 +106,21 @@ Value Device::loadConstant(Span span, Value index, int64_t width) {
                                    std::min<int64_t>(bytesOf(span.element, width), 16));
   load.setInvariant(true);
   return load;
+}
+Value Device::loadOnce(Span span, Value index) {
+  Type i32 = b.getI32Type();
+  auto words = LLVM::LLVMStructType::getLiteral(b.getContext(), {i32, i32, i32, i32});
+  auto dialect = LLVM::AsmDialectAttr::get(b.getContext(), LLVM::AsmDialect::AD_ATT);
+  Value loaded = LLVM::InlineAsmOp::create(
+                     b, loc, words, ValueRange{pointer(span, index)},
+                     "ld.global.nc.L1::no_allocate.L2::256B.v4.b32 {$0, $1, $2, $3}, [$4];", "=r,=r,=r,=r,l",
+                     /*has_side_effects=*/false, /*is_align_stack=*/false, LLVM::TailCallKind::None, dialect, ArrayAttr())
+                     .getResult(0);
+  SmallVector<Value> parts;
+  for (int64_t i = 0; i < 4; ++i)
+    parts.push_back(LLVM::ExtractValueOp::create(b, loc, loaded, i));
+  Value vector = vector::FromElementsOp::create(b, loc, VectorType::get({4}, i32), parts);
+  return bitcast(vector, VectorType::get({16 / bytesOf(span.element, 1)}, span.element));
 }
 Value Device::loadAgain(Span span, Value index, int64_t width) {
   auto load = LLVM::LoadOp::create(b, loc, widthOf(span.element, width), pointer(span, index),
@@ -212,9 +230,13 @@ Value Device::warpMax(Value value, int64_t width) {
 void Device::barrier() { gpu::BarrierOp::create(b, loc); }
 void Device::syncWarp() { NVVM::SyncWarpOp::create(b, loc, i32(-1)); }
 void Device::waitForLaunchBefore() {
+  if (!dependentLaunch)
+    return;
   NVVM::GriddepcontrolOp::create(b, loc, NVVM::GridDepActionKind::wait);
 }
 void Device::allowNextLaunch() {
+  if (!dependentLaunch)
+    return;
   NVVM::GriddepcontrolOp::create(b, loc, NVVM::GridDepActionKind::launch_dependents);
 }
 

@@ -30,7 +30,9 @@ struct Span {
 /// Builder of device code at one place.
 class Device {
 public:
-  Device(OpBuilder &b, Location loc, gpu::GPUModuleOp module) : b(b), loc(loc), module(module) {}
+  /// `dependentLaunch`: the device can begin a launch before the one before has ended (compute capability 9).
+  Device(OpBuilder &b, Location loc, gpu::GPUModuleOp module, bool dependentLaunch)
+      : b(b), loc(loc), module(module), dependentLaunch(dependentLaunch) {}
 
   // Integers (i32 unless said otherwise) and floats.
   Value i32(int64_t value);
@@ -72,6 +74,9 @@ public:
   Value exp2(Value a); // ex2.approx: 2 ulp, flushes denormals
   Value log2(Value a); // lg2.approx
   Value bitcast(Value a, Type type);
+  /// `value`, in a way that no compiler knows: a loop of one known round is unrolled, and its loads sink to their uses.
+  /// The grid of the launch must be 1 along z.
+  Value opaque(int64_t value);
 
   // Who am I.
   Value threadId();             // x
@@ -84,6 +89,8 @@ public:
   Value pointer(Span span, Value index);
   Value load(Span span, Value index, int64_t width = 1); // a scalar, or a vector of width elements, aligned to its bytes
   Value loadConstant(Span span, Value index, int64_t width = 1); // through the read-only path: nobody writes it in this launch
+  /// `loadConstant` of 16 bytes that this launch reads once: they take no place in the L1 cache.
+  Value loadOnce(Span span, Value index);
   Value loadAgain(Span span, Value index, int64_t width = 1); // every time, where it stands: no register keeps it
   void store(Value value, Span span, Value index);
   /// Shared memory of the block, zero cost; one allocation per call.
@@ -135,6 +142,7 @@ public:
   gpu::GPUModuleOp module;
 
 private:
+  bool dependentLaunch;
   unsigned sharedCount = 0;
 };
 

@@ -69,7 +69,8 @@ LogicalResult EmitDeviceKernels::emit(func::FuncOp func, sparsity::LoweringConfi
   kernelFunc->setAttr("lowering_config", config);
   b.setInsertionPointToStart(&kernelFunc.getBody().front());
 
-  Device d(b, loc, device);
+  bool dependent = target.getClusters();
+  Device d(b, loc, device, dependent);
   DeviceKernel kernel(d, target, config);
   auto bufferOf = [&](Value memref) {
     unsigned index = cast<BlockArgument>(memref).getArgNumber();
@@ -121,6 +122,6 @@ LogicalResult EmitDeviceKernels::emit(func::FuncOp func, sparsity::LoweringConfi
     kernelFunc->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), b.getI32IntegerAttr(kernel.blocksOfProcessor));
   geometry[func.getName()] =
       plan::GeometryAttr::get(&getContext(), b.getDenseI64ArrayAttr(kernel.grid), b.getDenseI64ArrayAttr(kernel.block),
-                              kernel.cluster, kernel.dynamicShared, /*dependent=*/true);
+                              kernel.cluster, kernel.dynamicShared, dependent);
   return success();
 }

@@ -44,6 +44,7 @@ class LoadOptions(Sized):
         ("log_user", c_void_p),
         ("map_weights", c_int32),
         ("device", c_char_p),
+        ("weights", c_char_p),
     ]
 
 

@@ -74,6 +74,16 @@ def test_prefill_and_decode(toy):
     assert context.usage().pages == 0
 
 
+def test_devices(toy):
+    path = toy()
+    assert sparse_opt.load(path).device == "cpu"
+    assert sparse_opt.load(path, device="cuda,cpu").device == "cpu"
+    with pytest.raises(sparse_opt.Incompatible):
+        sparse_opt.load(path, device="cuda")
+    with pytest.raises(sparse_opt.InvalidArgument):
+        sparse_opt.load(path, device="cpu:", target="any")
+
+
 def test_hidden_rows_give_the_logits(toy):
     model = sparse_opt.load(toy())
     context = model.context()

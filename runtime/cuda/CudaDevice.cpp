@@ -2,6 +2,7 @@
 
 #include "cuda/CudaDevice.h"
 #include "Checked.h"
+#include "Synthetic.h"
 #include "cuda/CudaExecutor.h"
 #include "cuda/Upload.h"
 
@@ -129,49 +130,77 @@ void CudaDevice::prepareKernels(const std::vector<Plan> &plans) {
 // Weights
 //===----------------------------------------------------------------------===//
 
-/// Copies what the plans name, and nothing else, into one allocation.
-void CudaDevice::placeWeights(std::vector<Plan> &plans) {
-  struct Piece {
-    uint64_t bytes = 0, offset = 0;
-  };
-  std::map<const uint8_t *, Piece> pieces;
+/// One weight: where its bytes are and where they go in the allocation.
+struct CudaDevice::Piece {
+  const uint8_t *host = nullptr;
+  DType dtype = DType::U8;
+  uint64_t bytes = 0, offset = 0;
+};
+
+/// Makes room for what the plans name, and nothing else, in one allocation, and
+/// gives the buffers their addresses.
+CudaDevice::Pieces CudaDevice::allocateWeights(std::vector<Plan> &plans) {
+  Pieces pieces;
   for (const Plan &plan : plans)
     for (const PlanBuffer &buffer : plan.buffers)
       if (buffer.kind == BufferKind::Weight) {
-        Piece &piece = pieces[buffer.weight];
+        Piece &piece = pieces[buffer.name];
+        piece.host = buffer.weight;
+        piece.dtype = buffer.dtype;
         piece.bytes = std::max(piece.bytes, buffer.bytes);
       }
   uint64_t total = 0;
-  for (auto &[host, piece] : pieces) {
+  for (auto &[name, piece] : pieces) {
     piece.offset = total;
     total = checkedAdd(total, alignTo(piece.bytes, 256));
   }
   if (total == 0)
-    return;
-  {
-    Card::Use use(*card);
-    Result result = card->driver.memAlloc(&weights, total);
-    if (result != success)
-      fail(Code::ResourceExhausted,
-           "the weights need %llu bytes on %s, %llu are free (%s)",
-           static_cast<unsigned long long>(total), card->name.c_str(),
-           static_cast<unsigned long long>(card->freeBytes()),
-           errorName(card->driver, result));
-  }
-  Upload upload(card);
-  for (const auto &[host, piece] : pieces)
-    upload.add(weights + piece.offset, host, piece.bytes);
-  upload.finish();
+    return pieces;
+  Card::Use use(*card);
+  Result result = card->driver.memAlloc(&weights, total);
+  if (result != success)
+    fail(Code::ResourceExhausted,
+         "the weights need %llu bytes on %s, %llu are free (%s)",
+         static_cast<unsigned long long>(total), card->name.c_str(),
+         static_cast<unsigned long long>(card->freeBytes()),
+         errorName(card->driver, result));
   for (Plan &plan : plans)
     for (PlanBuffer &buffer : plan.buffers)
       if (buffer.kind == BufferKind::Weight)
-        buffer.weight = reinterpret_cast<const uint8_t *>(static_cast<uintptr_t>(
-            weights + pieces[buffer.weight].offset));
+        buffer.weight = reinterpret_cast<const uint8_t *>(
+            static_cast<uintptr_t>(weights + pieces[buffer.name].offset));
+  return pieces;
 }
 
 void CudaDevice::place(std::vector<Plan> &plans) {
   prepareKernels(plans);
-  placeWeights(plans);
+  Pieces pieces = allocateWeights(plans);
+  if (pieces.empty())
+    return;
+  Upload upload(card);
+  for (const auto &[name, piece] : pieces)
+    upload.add(weights + piece.offset, piece.host, piece.bytes);
+  upload.finish();
+}
+
+void CudaDevice::placeRandom(std::vector<Plan> &plans, uint64_t seed) {
+  prepareKernels(plans);
+  Pieces pieces = allocateWeights(plans);
+  if (pieces.empty())
+    return;
+  std::map<DType, std::vector<uint8_t>> blocks;
+  Upload upload(card);
+  for (const auto &[name, piece] : pieces) {
+    std::vector<uint8_t> &block = blocks[piece.dtype];
+    if (block.empty())
+      block = randomBlock(piece.dtype, seed);
+    for (uint64_t done = 0; done < piece.bytes;) {
+      uint64_t now = std::min<uint64_t>(block.size(), piece.bytes - done);
+      upload.add(weights + piece.offset + done, block.data(), now);
+      done += now;
+    }
+  }
+  upload.finish();
 }
 
 //===----------------------------------------------------------------------===//

@@ -20,6 +20,7 @@ public:
   void load(const Target &target, std::map<std::string, File> &files) override;
   KernelRef find(const char *name) const override;
   void place(std::vector<Plan> &plans) override;
+  void placeRandom(std::vector<Plan> &plans, uint64_t seed) override;
   uint64_t defaultCacheBytes() const override;
   std::shared_ptr<Memory> createMemory() const override;
   std::unique_ptr<Executor> createExecutor(const Model &model, Cache &cache,
@@ -27,7 +28,9 @@ public:
                                            Parallel &parallel) const override;
 
 private:
-  void placeWeights(std::vector<Plan> &plans);
+  struct Piece;
+  using Pieces = std::map<std::string, Piece>;
+  Pieces allocateWeights(std::vector<Plan> &plans);
   void prepareKernels(const std::vector<Plan> &plans);
 
   Platform platform;

@@ -22,7 +22,7 @@ CudaExecutor::CudaExecutor(const Model &model, Cache &cache,
       stream(device->stream), driver(stream.driver), platform(platform),
       staging(stream.card, io.size()) {
   setHostIo(staging.data());
-  graphs.resize(plans.size(), nullptr);
+  graphs.resize(plans.size(), {nullptr, nullptr});
   planned.resize(plans.size());
   bool multiplies = false;
   for (const BoundPlan &bound : plans)
@@ -35,9 +35,10 @@ CudaExecutor::CudaExecutor(const Model &model, Cache &cache,
 CudaExecutor::~CudaExecutor() {
   stream.synchronize();
   Card::Use use(*stream.card);
-  for (GraphExecRef graph : graphs)
-    if (graph)
-      driver.graphExecDestroy(graph);
+  for (const auto &parts : graphs)
+    for (GraphExecRef graph : parts)
+      if (graph)
+        driver.graphExecDestroy(graph);
 }
 
 //===----------------------------------------------------------------------===//
@@ -129,8 +130,8 @@ void CudaExecutor::prepareProducts(const BoundPlan &bound) {
   mine = std::move(fresh);
 }
 
-GraphExecRef CudaExecutor::graphOf(BoundPlan &bound) {
-  GraphExecRef &exec = graphs[bound.index];
+GraphExecRef CudaExecutor::graphOf(BoundPlan &bound, Part part) {
+  GraphExecRef &exec = graphs[bound.index][part];
   if (exec)
     return exec;
   prepareProducts(bound);
@@ -141,9 +142,11 @@ GraphExecRef CudaExecutor::graphOf(BoundPlan &bound) {
   GraphRef graph = nullptr;
   Result result = success;
   try {
-    enqueueInputs(bound);
+    if (part == WholeStep)
+      enqueueInputs(bound);
     enqueueSteps(bound);
-    enqueueOutputs(bound);
+    if (part == WholeStep)
+      enqueueOutputs(bound);
     result = driver.captureEnd(stream.get(), &graph);
   } catch (...) {
     driver.captureEnd(stream.get(), &graph);
@@ -169,12 +172,50 @@ GraphExecRef CudaExecutor::graphOf(BoundPlan &bound) {
 void CudaExecutor::run(BoundPlan &bound) {
   Card::Use use(*stream.card);
   stream.throwIfFailed();
-  GraphExecRef graph = graphOf(bound);
+  GraphExecRef graph = graphOf(bound, WholeStep);
   if (bound.status)
     *bound.status = 0;
   cache.flush();
   stream.enqueued();
   stream.note(driver.graphLaunch(graph, stream.get()), "a step does not start");
+  stream.synchronize();
+  stream.throwIfFailed();
+  checkStatus(bound);
+}
+
+void CudaExecutor::runMany(BoundPlan &bound, size_t count,
+                           const std::function<void(size_t)> &set) {
+  Card::Use use(*stream.card);
+  stream.throwIfFailed();
+  GraphExecRef graph = graphOf(bound, StepsAlone);
+  // Inputs wait in slots of their own until their step runs.
+  constexpr size_t slots = 64;
+  uint64_t bytes = bound.statusBegin - bound.ioBegin;
+  PinnedMemory waiting(stream.card, slots * bytes);
+  cache.flush();
+  Address device = addressOf(io.data());
+  stream.enqueued();
+  if (bound.status) {
+    // A status that a step sets stays until the end.
+    *bound.status = 0;
+    stream.note(driver.copyToDevice(device + bound.statusBegin, bound.status, 4,
+                                    stream.get()),
+                "cannot copy the inputs");
+  }
+  for (size_t i = 0; i < count && !stream.failed(); ++i) {
+    if (i > 0 && i % slots == 0)
+      stream.synchronize();
+    set(i);
+    uint8_t *slot = waiting.data() + i % slots * bytes;
+    std::copy_n(staging.data() + bound.ioBegin, bytes, slot);
+    stream.enqueued();
+    stream.note(driver.copyToDevice(device + bound.ioBegin, slot, bytes,
+                                    stream.get()),
+                "cannot copy the inputs");
+    stream.note(driver.graphLaunch(graph, stream.get()),
+                "a step does not start");
+  }
+  enqueueOutputs(bound);
   stream.synchronize();
   stream.throwIfFailed();
   checkStatus(bound);

@@ -6,6 +6,8 @@
 #include "cuda/CudaMemory.h"
 #include "cuda/Products.h"
 
+#include <array>
+
 namespace sparse::runtime::cuda {
 
 /// Runs a plan as one graph: inputs to the device, all steps, outputs back. A
@@ -17,9 +19,15 @@ public:
   ~CudaExecutor() override;
 
   void run(BoundPlan &bound) override;
+  void runMany(BoundPlan &bound, size_t count,
+               const std::function<void(size_t)> &set) override;
 
 private:
-  GraphExecRef graphOf(BoundPlan &bound);
+  /// What of a step a graph holds: all, or the steps alone for a step that
+  /// follows another without waiting.
+  enum Part { WholeStep, StepsAlone };
+
+  GraphExecRef graphOf(BoundPlan &bound, Part part);
   void prepareProducts(const BoundPlan &bound);
   void enqueueInputs(const BoundPlan &bound);
   void enqueueSteps(const BoundPlan &bound);
@@ -33,7 +41,8 @@ private:
   Platform platform;
   PinnedMemory staging; ///< the host's side of `io`
   std::unique_ptr<Products> products;
-  std::vector<GraphExecRef> graphs; ///< per plan; null until its first use
+  /// Per plan and part; null until its first use.
+  std::vector<std::array<GraphExecRef, 2>> graphs;
   /// Per plan and step; null where the step is a launch.
   std::vector<std::vector<std::unique_ptr<Product>>> planned;
 };

@@ -14,7 +14,7 @@
 // CHECK: scf.for {{.*}} iter_args(%[[ACC:.*]] = %{{.*}}) -> (vector<64xf32>)
 // CHECK: %[[W:.*]] = vector.transfer_read {{.*}} vector<64xf32>
 // CHECK: %[[X:.*]] = vector.broadcast %{{.*}} : f32 to vector<64xf32>
-// CHECK: arith.mulf %[[X]], %[[W]]
+// CHECK: llvm.intr.fmuladd(%[[X]], %[[W]], %[[ACC]])
 // CHECK: scf.yield %{{.*}} : vector<64xf32>
 
 // The packed ABI: buffers and a task.

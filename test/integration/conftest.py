@@ -34,16 +34,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., road.TinyMod
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """compiled(model, *options, form=, policy=): an artifact; the same one for the same arguments."""
+    """compiled(model, *options, form=, policy=, chunk=, buckets=): an artifact; the same one for the same arguments."""
     made: dict[tuple, Path] = {}
 
     def make(
-        model: road.TinyModel, *options: str, form: str = "standard", policy: str = "", small: bool = True
+        model: road.TinyModel,
+        *options: str,
+        form: str = "standard",
+        policy: str = "",
+        chunk: int = road.CHUNK,
+        buckets: str = "1",
     ) -> Path:
-        key = (model.folder, form, policy, small, options)
+        key = (model.folder, form, policy, chunk, buckets, options)
         if key not in made:
             folder = tmp_path_factory.mktemp("artifact")
-            extra = [*options, *(road.SMALL if small else ())]
+            extra = [*options, f"--prefill-chunk={chunk}", f"--buckets={buckets}"]
             if policy:
                 extra.append(road.policy_option(folder, policy))
             made[key] = road.compile_model(model.onnx(form), folder / "model.spx", *extra)

@@ -25,6 +25,7 @@ struct Result {
   std::string label;
   uint64_t prompt, generate, depth;
   std::vector<double> seconds; ///< one per repetition
+  std::vector<double> queued;  ///< the same without a wait between the steps
   Json cache;                  ///< after the last repetition
 
   uint64_t tokens() const { return prompt + generate; }
@@ -70,6 +71,25 @@ static double measure(Context &context, Sequence &sequence,
   return timer.seconds();
 }
 
+/// The tokens of a generation, known beforehand: what a step takes when the
+/// host is not in its way.
+static double measureQueued(Context &context, Sequence &sequence,
+                            const sparse_model_info &info, const Result &test) {
+  std::vector<int32_t> ids = makeIds(test.generate, info.vocab, test.depth + 1);
+  std::vector<float> logits(info.vocab);
+  Timer timer;
+  context.decodeKnown(sequence, ids.data(), ids.size(), logits.data());
+  return timer.seconds();
+}
+
+static std::vector<double> ratesOf(const Result &result,
+                                   const std::vector<double> &seconds) {
+  std::vector<double> rates;
+  for (double s : seconds)
+    rates.push_back(result.rate(s));
+  return rates;
+}
+
 static Json toJson(const Model &model, uint32_t threads, bool filled,
                    const Result &result) {
   Json samples = Json::array(), rates = Json::array();
@@ -92,15 +112,29 @@ static Json toJson(const Model &model, uint32_t threads, bool filled,
   json["max_ts"] = *std::max_element(perSecond.begin(), perSecond.end());
   json["samples_ns"] = samples;
   json["samples_ts"] = rates;
+  if (!result.queued.empty()) {
+    json["queued_ts"] = ratesOf(result, result.queued);
+    json["queued_median_ts"] = median(ratesOf(result, result.queued));
+  }
   json["cache"] = result.cache;
   return json;
 }
 
-static void printHeader() {
+/// Beside the host there is a device to name, and steps can queue up.
+static bool hasDevice(const Model &model) {
+  return std::string(model.info().device) != "cpu";
+}
+
+static void printHeader(const Model &model) {
+  bool device = hasDevice(model);
+  if (device)
+    std::cout << "device: " << model.info().device << "\n\n";
   std::cout
       << "| model | dtype | policy | target | threads | test | t/s median "
-         "| min | max | KV MB | dense MB |\n"
-      << "|---|---|---|---|---:|---|---:|---:|---:|---:|---:|" << std::endl;
+         "| min | max | KV MB | dense MB |"
+      << (device ? " t/s queued |" : "")
+      << "\n|---|---|---|---|---:|---|---:|---:|---:|---:|---:|"
+      << (device ? "---:|" : "") << std::endl;
 }
 
 static void printRow(const Model &model, uint32_t threads,
@@ -116,8 +150,13 @@ static void printRow(const Model &model, uint32_t threads,
                       *std::min_element(rates.begin(), rates.end()),
                       *std::max_element(rates.begin(), rates.end()),
                       result.cache["kv_bytes"].get<double>() / 1e6,
-                      result.cache["dense_bytes"].get<double>() / 1e6)
-            << std::endl;
+                      result.cache["dense_bytes"].get<double>() / 1e6);
+  if (hasDevice(model))
+    std::cout << (result.queued.empty()
+                      ? std::string(" |")
+                      : format(" %.2f |",
+                               median(ratesOf(result, result.queued))));
+  std::cout << std::endl;
 }
 
 static int bench(const BenchOptions &options) {
@@ -134,7 +173,7 @@ static int bench(const BenchOptions &options) {
       if (depth)
         label += format(" @ d%llu%s", static_cast<unsigned long long>(depth),
                         options.fill ? " filled" : "");
-      results.push_back({label, prompt, generate, depth, {}, {}});
+      results.push_back({label, prompt, generate, depth, {}, {}, {}});
     };
     for (uint64_t n : prompts)
       if (n)
@@ -151,7 +190,7 @@ static int bench(const BenchOptions &options) {
                     options.common.quiet);
   uint64_t runs = 0;
   if (output == "md")
-    printHeader();
+    printHeader(model);
   Sequence base;
   uint64_t baseDepth = 0;
   for (Result &result : results) {
@@ -181,6 +220,14 @@ static int bench(const BenchOptions &options) {
         result.cache = describe(sequence, info.layers);
       progress.update(++runs);
     }
+    if (std::string(info.device) != "cpu" && result.generate)
+      for (uint64_t i = 0; i <= options.repetitions; ++i) {
+        Sequence sequence = startAt(context, base, result.depth);
+        double seconds = measureQueued(context, sequence, info, result);
+        // The first makes the graph.
+        if (i > 0)
+          result.queued.push_back(seconds);
+      }
     // Whoever waits for a long table, or interrupts it, has what is measured.
     if (output == "md") {
       progress.clear();
@@ -216,6 +263,9 @@ std::function<int()> sparse::run::addBench(CLI::App &app) {
   verb.add_flag("--fill", options->fill,
                 "Fill the depth with random keys and values instead of "
                 "computing it (speed only; not for models that evict)");
+  verb.add_option("--weights", options->common.weights,
+                  "random:SEED for a model that was compiled without weights "
+                  "(device cuda)");
   verb.add_flag("--no-warmup", options->noWarmup,
                 "Skip the unmeasured run before each test");
   verb.footer("Every test runs at every depth. Lists are `512,1024` or ranges "

@@ -24,6 +24,7 @@ int sparse::run::exitCodeFor(sparse_status status) {
   case SPARSE_INVALID_ARGUMENT:
   case SPARSE_NOT_FOUND:
   case SPARSE_OUT_OF_RANGE:
+  case SPARSE_FAILED_PRECONDITION:
   case SPARSE_UNIMPLEMENTED:
   case SPARSE_DATA_LOSS:
   case SPARSE_UNAUTHENTICATED:
@@ -74,6 +75,7 @@ Model sparse::run::loadModel(const CommonOptions &options) {
   load.map_weights = options.mapWeights;
   load.target = options.target.empty() ? nullptr : options.target.c_str();
   load.device = options.device.c_str();
+  load.weights = options.weights.empty() ? nullptr : options.weights.c_str();
   load.log = logToStderr;
   return Model(options.model, load);
 }

@@ -46,6 +46,7 @@ struct InputError : std::runtime_error {
 struct CommonOptions {
   std::string model;
   std::string device = "cpu";
+  std::string weights; ///< bench alone
   std::string target;
   unsigned threads = 0;
   std::string kvLimit;

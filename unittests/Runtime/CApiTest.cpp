@@ -60,6 +60,7 @@ TEST_F(CApiTest, GeneratesAsTheOracle) {
   EXPECT_EQ(info.prefill_chunk, 8u);
   EXPECT_EQ(info.max_bucket, 4u);
   EXPECT_STREQ(info.target, "any");
+  EXPECT_STREQ(info.device, "cpu");
   EXPECT_EQ(model.tokenizer(), "{}");
   sparse::Context context = makeContext(model);
   EXPECT_EQ(context.threads(), 2u);

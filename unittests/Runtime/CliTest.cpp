@@ -228,4 +228,30 @@ TEST_F(CliTest, HelpTeaches) {
   EXPECT_EQ(run("--version").code, 0);
 }
 
+TEST_F(CliTest, DevicesThatAreNotThere) {
+  Result result = run("generate " + model + " -p 1,2,3 -n 2 --device cuda");
+  EXPECT_EQ(result.code, 3);
+  EXPECT_NE(result.err.find("error[INCOMPATIBLE]"), std::string::npos)
+      << result.err;
+  // The list says that the CPU will do.
+  Result fallback =
+      run("generate " + model + " -p 1,2,3 -n 2 --device cuda,cpu");
+  EXPECT_EQ(fallback.code, 0) << fallback.err;
+  EXPECT_NE(fallback.err.find("trying the next device"), std::string::npos);
+  EXPECT_EQ(fallback.out, run("generate " + model + " -p 1,2,3 -n 2").out);
+  toy::Config both;
+  both.cuda = true;
+  toy::makeArtifact(both).write(path("both.spx"));
+  result = run("generate " + path("both.spx") + " -p 1 -n 1 --device cuda:9999");
+  EXPECT_EQ(result.code, 4) << result.err;
+  EXPECT_NE(result.err.find("error[UNAVAILABLE]"), std::string::npos)
+      << result.err;
+  result = run("bench " + model + " -p 4 -n 2 -r 1 --json");
+  EXPECT_EQ(result.code, 0) << result.err;
+  EXPECT_EQ(Json::parse(result.out)[0]["device"], "cpu");
+  EXPECT_EQ(run("bench " + model + " --weights random:1").code, 3)
+      << "it has weights";
+  EXPECT_EQ(run("bench " + model + " --weights noise").code, 3);
+}
+
 } // namespace

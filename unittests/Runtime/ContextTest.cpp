@@ -122,6 +122,44 @@ TEST_P(ContextTest, PrefillAndDecodeEqualTheOracle) {
   EXPECT_EQ(context.cache().usage().pages, 0u);
 }
 
+// Many steps at once give what one at a time gives.
+TEST_P(ContextTest, KnownTokensEqualTheOracle) {
+  std::vector<uint32_t> seqs;
+  std::vector<toy::Oracle> oracles;
+  for (size_t length : {5, 17, 30}) {
+    seqs.push_back(context.cache().create());
+    oracles.emplace_back(config);
+    std::vector<int32_t> ids = randomIds(random, length);
+    context.prefill(seqs.back(), ids.data(), length, nullptr, nullptr);
+    oracles.back().prefill(ids);
+  }
+  for (size_t steps : {1, 3, 70, 2}) {
+    std::vector<int32_t> tokens = randomIds(random, steps * 3);
+    std::vector<float> logits(3 * config.vocab);
+    context.decodeKnown(seqs.data(), 3, tokens.data(), steps, logits.data());
+    for (size_t i = 0; i < 3; ++i) {
+      std::vector<float> expected;
+      for (size_t step = 0; step < steps; ++step)
+        expected = oracles[i].decode(tokens[step * 3 + i]);
+      EXPECT_EQ(std::vector<float>(logits.begin() + i * config.vocab,
+                                   logits.begin() + (i + 1) * config.vocab),
+                expected);
+      expectExtents(context, seqs[i], oracles[i]);
+    }
+  }
+  std::vector<int32_t> bad = {1, 2, 48};
+  uint64_t before = context.cache().length(seqs[0]);
+  EXPECT_EQ(codeOf([&] {
+              context.decodeKnown(seqs.data(), 1, bad.data(), 3, nullptr);
+            }),
+            Code::InvalidArgument);
+  EXPECT_EQ(codeOf([&] {
+              context.decodeKnown(seqs.data(), 1, bad.data(), 0, nullptr);
+            }),
+            Code::InvalidArgument);
+  EXPECT_EQ(context.cache().length(seqs[0]), before);
+}
+
 // Sequences of different length join and leave; each gets what it gets alone.
 TEST_P(ContextTest, RaggedBatchesEqualTheOracle) {
   struct Member {

@@ -204,6 +204,29 @@ TEST_F(CudaTest, EveryFailureOfLoadingIsClean) {
   fake::reset();
 }
 
+// Shapes without weights can be measured and nothing else.
+TEST_F(CudaTest, RandomWeightsForShapesAlone) {
+  options.randomWeights = true;
+  EXPECT_EQ(loadCode(), Code::FailedPrecondition) << "it has weights";
+  artifact.manifest["weights"] = "none";
+  artifact.files.erase("weights.safetensors");
+  for (auto *plans : {&artifact.plans, &artifact.cudaPlans})
+    for (auto &plan : *plans)
+      for (Json &buffer : plan.second["buffers"])
+        if (buffer["kind"] == "weight")
+          buffer["dtype"] = "bf16";
+  EXPECT_EQ(load()->device().name(), "cuda:0 Fake H100");
+  std::string message;
+  options.randomWeights = false;
+  EXPECT_EQ(loadCode(&message), Code::FailedPrecondition);
+  EXPECT_NE(message.find("--weights=random"), std::string::npos) << message;
+  options.randomWeights = true;
+  options.device = "cpu";
+  EXPECT_EQ(loadCode(), Code::Unimplemented);
+  artifact.manifest["weights"] = "some";
+  EXPECT_EQ(loadCode(), Code::InvalidArgument);
+}
+
 //===----------------------------------------------------------------------===//
 // Steps
 //===----------------------------------------------------------------------===//

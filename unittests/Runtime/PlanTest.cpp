@@ -196,7 +196,7 @@ TEST_F(PlanTest, SurvivesEveryWrongValue) {
         Json copy = plan;
         toy::valueAt(copy, place) = value;
         Code code_ = codeOf([&] {
-          parsePlan(copy.dump(), "plan", entry, manifest.model, device, weights,
+          parsePlan(copy.dump(), "plan", entry, manifest.model, device, &weights,
                     host);
         });
         ASSERT_TRUE(code_ == Code::Ok || code_ == Code::InvalidArgument)

@@ -14,6 +14,8 @@ using namespace sparse;
 using namespace sparse::device;
 
 static constexpr int64_t kWarpsOfBlock = 8, kMostRows = 8, kLoadsInFlight = 8;
+/// Warps that a multiprocessor needs to keep the memory busy.
+static constexpr int64_t kLeastWarps = 12;
 /// Sums that a lane keeps for an output: additions that don't wait for each other.
 static constexpr int64_t kChains = 2;
 
@@ -39,7 +41,8 @@ static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr target) {
 }
 
 namespace {
-/// The sums of one warp.
+/// The sums of one warp. Weights are loaded a group of chunks ahead of their use: `prefetch` starts the first group, `sums`
+/// multiplies. A chunk is what the lanes of the warp load at once.
 struct WarpProduct {
   DeviceKernel &k;
   Device &d;
@@ -48,13 +51,21 @@ struct WarpProduct {
   SmallVector<Buffer> weights;
   int64_t rows, outputs, depth, width; // rows of the tile; outputs of the warp; weights of a load
   Value firstRow, firstOutput, lane;
+  SmallVector<Value> ahead; // weights on their way
 
-  SmallVector<Value> sums() const; // [layer][output][row]
+  void prefetch();
+  SmallVector<Value> sums(); // [layer][output][row]
 
 private:
   int64_t streams() const { return weights.size() * outputs; }
+  int64_t loads() const { return depth / width; }                                         // of one output
+  int64_t chunksOfGroup() const { return std::max<int64_t>(1, kLoadsInFlight / streams()); }
+  int64_t groups() const { return loads() / (kWarp * chunksOfGroup()); }                  // whole ones
+  int64_t restOfChunks() const { return llvm::divideCeil(loads() - groups() * kWarp * chunksOfGroup(), kWarp); }
+
   Value inputs(int64_t row, Value at) const;
-  void step(Value chunk, SmallVectorImpl<Value> &partial, Value valid = {}) const;
+  SmallVector<Value> load(Value firstLoad, int64_t chunks, bool mayEnd) const;
+  void multiply(ValueRange loaded, Value firstLoad, int64_t chunks, bool mayEnd, MutableArrayRef<Value> partial) const;
 };
 } // namespace
 
@@ -64,48 +75,71 @@ Value WarpProduct::inputs(int64_t row, Value at) const {
   return d.toF32(k.load(x, {d.add(firstRow, d.i32(row)), at}, width));
 }
 
-/// Adds the products of one load per output: depths [chunk * width, (chunk + 1) * width).
-void WarpProduct::step(Value chunk, SmallVectorImpl<Value> &partial, Value valid) const {
-  Value at = d.mul(chunk, d.i32(width));
-  auto product = [&]() -> SmallVector<Value> {
-    SmallVector<Value> loaded, next(partial.begin(), partial.end());
+/// The weights of `chunks` chunks from load `firstLoad` on; `mayEnd`: loads past the end give zeros.
+SmallVector<Value> WarpProduct::load(Value firstLoad, int64_t chunks, bool mayEnd) const {
+  SmallVector<Value> loaded;
+  for (int64_t c = 0; c < chunks; ++c) {
+    Value index = d.add(d.add(firstLoad, lane), d.i32(c * kWarp)), last = d.i32(loads() - 1);
+    Value at = d.mul(mayEnd ? d.minS(index, last) : index, d.i32(width));
     for (const Buffer &weight : weights)
-      for (int64_t o = 0; o < outputs; ++o)
-        loaded.push_back(k.loadConstant(weight, {d.add(firstOutput, d.i32(o)), at, d.i32(0)}, width));
-    for (Value &weight : loaded)
-      weight = d.toF32(weight);
-    for (int64_t r = 0; r < rows; ++r) {
-      Value x = inputs(r, at);
-      for (int64_t s = 0; s < streams(); ++s)
-        for (int64_t i = 0; i < width; ++i) {
-          Value &sum = next[(s * rows + r) * kChains + i % kChains];
-          sum = d.fma(d.element(loaded[s], i), d.element(x, i), sum);
-        }
-    }
-    return next;
-  };
-  SmallVector<Value> next =
-      valid ? d.ifThenElse(valid, product, [&] { return SmallVector<Value>(partial.begin(), partial.end()); })
-            : product();
-  partial.assign(next.begin(), next.end());
+      for (int64_t o = 0; o < outputs; ++o) {
+        Value chunk = d.loadOnce(weight.span, k.offsetOf(weight, {d.add(firstOutput, d.i32(o)), at, d.i32(0)}));
+        if (mayEnd)
+          chunk = d.select(d.cmp(arith::CmpIPredicate::sle, index, last), chunk, d.zero(chunk.getType()));
+        loaded.push_back(chunk);
+      }
+  }
+  return loaded;
 }
 
-SmallVector<Value> WarpProduct::sums() const {
-  int64_t chunks = depth / width, unroll = std::max<int64_t>(1, kLoadsInFlight / streams());
-  int64_t whole = chunks / (kWarp * unroll) * (kWarp * unroll);
+void WarpProduct::multiply(ValueRange loaded, Value firstLoad, int64_t chunks, bool mayEnd,
+                           MutableArrayRef<Value> partial) const {
+  for (int64_t c = 0; c < chunks; ++c) {
+    Value index = d.add(d.add(firstLoad, lane), d.i32(c * kWarp));
+    Value at = d.mul(mayEnd ? d.minS(index, d.i32(loads() - 1)) : index, d.i32(width));
+    SmallVector<Value> chunk;
+    for (Value weight : loaded.slice(c * streams(), streams()))
+      chunk.push_back(d.toF32(weight));
+    for (int64_t r = 0; r < rows; ++r) {
+      Value input = inputs(r, at);
+      for (int64_t s = 0; s < streams(); ++s)
+        for (int64_t i = 0; i < width; ++i) {
+          Value &sum = partial[(s * rows + r) * kChains + i % kChains];
+          sum = d.fma(d.element(chunk[s], i), d.element(input, i), sum);
+        }
+    }
+  }
+}
+
+void WarpProduct::prefetch() {
+  bool whole = groups() > 0;
+  ahead = load(d.i32(0), whole ? chunksOfGroup() : restOfChunks(), /*mayEnd=*/!whole);
+}
+
+SmallVector<Value> WarpProduct::sums() {
   SmallVector<Value> partial(streams() * rows * kChains, d.f32(0));
-  if (whole > 0)
-    partial = d.loop(d.i32(0), d.i32(whole), d.i32(kWarp * unroll), partial, [&](Value first, ValueRange carried) {
-      SmallVector<Value> next(carried);
-      for (int64_t u = 0; u < unroll; ++u)
-        step(d.add(d.add(first, lane), d.i32(u * kWarp)), next);
-      return next;
-    });
-  int64_t rest = whole;
-  for (; rest + kWarp <= chunks; rest += kWarp)
-    step(d.add(d.i32(rest), lane), partial);
-  if (rest < chunks)
-    step(d.add(d.i32(rest), lane), partial, d.lt(lane, d.i32(chunks - rest)));
+  int64_t group = kWarp * chunksOfGroup(), end = groups() * group, rest = restOfChunks();
+  if (groups() > 1) {
+    SmallVector<Value> init(partial);
+    llvm::append_range(init, ahead);
+    size_t sums = partial.size();
+    SmallVector<Value> folded =
+        d.loop(d.i32(0), d.opaque(end - group), d.i32(group), init, [&](Value first, ValueRange carried) {
+          SmallVector<Value> next = load(d.add(first, d.i32(group)), chunksOfGroup(), false);
+          SmallVector<Value> result(carried.take_front(sums));
+          multiply(carried.drop_front(sums), first, chunksOfGroup(), false, result);
+          llvm::append_range(result, next);
+          return result;
+        });
+    partial.assign(folded.begin(), folded.begin() + sums);
+    ahead.assign(folded.begin() + sums, folded.end());
+  }
+  if (groups() > 0) {
+    SmallVector<Value> tail = load(d.i32(end), rest, true);
+    multiply(ahead, d.i32(end - group), chunksOfGroup(), false, partial);
+    ahead = tail;
+  }
+  multiply(ahead, d.i32(end), rest, true, partial);
   SmallVector<Value> out;
   for (int64_t i = 0; i < streams() * rows; ++i) {
     Value sum = partial[i * kChains];
@@ -158,7 +192,7 @@ static LogicalResult emit(DeviceKernel &k) {
   // More outputs a warp share the reads of the inputs; fewer keep all multiprocessors busy.
   int64_t ofWarp = 4;
   while (ofWarp > 1 && (outputs % ofWarp != 0 || ofWarp * rows > kWarp || ofWarp * layers > 4 ||
-                        outputs / ofWarp < 2 * kWarpsOfBlock * k.target.getMultiprocessors()))
+                        outputs / ofWarp < kLeastWarps * k.target.getMultiprocessors()))
     ofWarp /= 2;
   k.grid = {static_cast<int64_t>(llvm::divideCeil(outputs, ofWarp * kWarpsOfBlock)), total / rows, 1};
   k.block = {kWarp * kWarpsOfBlock, 1, 1};
@@ -166,31 +200,36 @@ static LogicalResult emit(DeviceKernel &k) {
   Value lane = d.lane();
   Value firstOutput = d.mul(d.add(d.mul(d.blockId(0), d.i32(kWarpsOfBlock)), d.warp()), d.i32(ofWarp));
   Value firstRow = d.mul(d.blockId(1), d.i32(rows));
-  Span normal = norm ? normalise(k, norm, rows, firstRow) : Span{};
+  // Warps past the end repeat the last outputs and store nothing.
+  WarpProduct product{k, d, x, {}, weights, rows, ofWarp, weights[0].size(1), weightsOfLoad(weights[0].span.element),
+                      firstRow, d.minS(firstOutput, d.i32(outputs - ofWarp)), lane, {}};
+  // Weights don't depend on the launch before: they are on their way while it ends.
+  d.allowNextLaunch();
+  product.prefetch();
+  d.waitForLaunchBefore();
+  if (norm)
+    product.normal = normalise(k, norm, rows, firstRow);
+  SmallVector<Value> sums = product.sums();
+  // Lane i takes sum i of every layer.
+  DenseMap<Value, Value> mine;
+  int64_t ofLayer = ofWarp * rows;
+  for (auto [layer, linear] : llvm::enumerate(linears)) {
+    Value sum = sums[layer * ofLayer];
+    for (int64_t i = 1; i < ofLayer; ++i)
+      sum = d.select(d.eq(lane, d.i32(i)), sums[layer * ofLayer + i], sum);
+    mine[linear.getOut()] = sum;
+  }
   LogicalResult status = success();
-  d.ifThen(d.lt(firstOutput, d.i32(outputs)), [&] {
-    WarpProduct product{k,      d,     x, normal, weights, rows, ofWarp, weights[0].size(1), weightsOfLoad(weights[0].span.element),
-                        firstRow, firstOutput, lane};
-    SmallVector<Value> sums = product.sums();
-    // Lane i takes sum i of every layer.
-    DenseMap<Value, Value> mine;
-    int64_t ofLayer = ofWarp * rows;
-    for (auto [layer, linear] : llvm::enumerate(linears)) {
-      Value sum = sums[layer * ofLayer];
-      for (int64_t i = 1; i < ofLayer; ++i)
-        sum = d.select(d.eq(lane, d.i32(i)), sums[layer * ofLayer + i], sum);
-      mine[linear.getOut()] = sum;
-    }
-    d.ifThen(d.lt(lane, d.i32(ofLayer)), [&] {
-      Value row = d.add(firstRow, d.remU(lane, rows)), column = d.add(firstOutput, d.divU(lane, rows));
-      FailureOr<Value> out = applyEpilogue(k, mine, row, column);
-      if (failed(out))
-        status = failure();
-      else
-        k.store(d.fromF32(*out, k.results[0].span.element), k.results[0], {row, column});
-    });
+  Value stores = d.bitAnd(d.lt(lane, d.i32(ofLayer)), d.lt(firstOutput, d.i32(outputs)));
+  d.ifThen(stores, [&] {
+    Value row = d.add(firstRow, d.remU(lane, rows)), column = d.add(firstOutput, d.divU(lane, rows));
+    FailureOr<Value> out = applyEpilogue(k, mine, row, column);
+    if (failed(out))
+      status = failure();
+    else
+      k.store(d.fromF32(*out, k.results[0].span.element), k.results[0], {row, column});
   });
   return status;
 }
 
-const Template sparse::device::linearTemplate{whyNot, emit};
+const Template sparse::device::linearTemplate{whyNot, emit, /*waitsItself=*/true};

@@ -7,6 +7,7 @@ ArrayRef<TemplateEntry> sparse::device::templateTable() {
   using sparsity::Strategy;
   static const TemplateEntry table[] = {
       {kvcache::AppendOp::getOperationName(), Strategy::Simt, appendTemplate},
+      {kvcache::RebuildOp::getOperationName(), Strategy::Simt, rebuildTemplate},
       {onnx::RMSNormalizationOp::getOperationName(), Strategy::Simt, normTemplate},
       {onnx::RotaryEmbeddingOp::getOperationName(), Strategy::Simt, ropeTemplate},
       {sparsity::AttendOp::getOperationName(), Strategy::Mma, attendPrefillTemplate},

@@ -29,6 +29,7 @@ extern const Template elementwiseTemplate; // Elementwise.cpp: elementwise ops a
 extern const Template embedTemplate;       // Embed.cpp: sparsity.embed
 extern const Template linearTemplate;      // Linear.cpp: sparsity.linear and the elementwise ops after it
 extern const Template normTemplate;        // Norm.cpp: onnx.RMSNormalization
+extern const Template rebuildTemplate;     // Rebuild.cpp: kvcache.rebuild
 extern const Template ropeTemplate;        // Rope.cpp: onnx.RotaryEmbedding
 extern const Template scoreMmaTemplate;    // ScoreMma.cpp: sparsity.score
 extern const Template scoreSimtTemplate;   // ScoreSimt.cpp: sparsity.score

@@ -305,8 +305,10 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
           join(clusterOf[def], own);
       }
     if (auto combine = dyn_cast<sparsity::CombineOp>(op))
-      for (Operation *before : stepOf(combine))
+      for (Operation *before : stepOf(combine)) {
         join(clusterOf[before], own);
+        clusters[own].name = "select_attend";
+      }
     if (auto append = dyn_cast<kvcache::AppendOp>(op))
       for (onnx::RotaryEmbeddingOp rope : ropesOf(append))
         join(clusterOf[rope], own);
@@ -341,7 +343,7 @@ SmallVector<Operation *> Fuse::stepOf(sparsity::CombineOp combine) {
   auto select = attend && attend.getIndices() ? attend.getIndices().getDefiningOp<sparsity::SelectOp>()
                                               : sparsity::SelectOp();
   auto target = getOperation()->getAttrOfType<sparsity::TargetAttr>("sparsity.target");
-  if (!select || !device::whyNotOneLaunch(select, attend, target).empty())
+  if (!oneLaunch || !select || !device::whyNotOneLaunch(select, attend, target).empty())
     return {};
   auto isInside = [&](Operation *user) { return user == attend || user == combine; };
   if (!llvm::all_of(attend->getUsers(), isInside) || !llvm::all_of(select->getUsers(), isInside))

@@ -26,8 +26,8 @@ class Cache:
         if fill == "full":
             lengths = np.full(sequences, slots)
         else:
-            lengths = np.array([rng.choice([1, c.page, c.page + 1, rng.integers(1, slots + 1), slots]) for _ in range(sequences)])
-            lengths = np.minimum(lengths, slots)
+            some = lambda: rng.choice([1, c.page, c.page + 1, rng.integers(1, slots + 1), slots])
+            lengths = np.minimum([some() for _ in range(sequences)], slots)
         self.count = np.repeat(lengths[:, None], c.kv_heads, 1).astype(np.int32)
         if c.slotted:
             less = rng.integers(0, c.page + 1, shape)
@@ -48,8 +48,8 @@ class Cache:
                     self.position[s, h, :n] = rng.permutation(self.positions[s] + 1)[:n]
                     self.position[s, h, rng.integers(0, n)] = self.positions[s]
                     # Free slots, but no page without a key.
-                    free = (rng.random(n) < 0.1) & (np.arange(n) % c.page != 0) & (self.position[s, h, :n] != self.positions[s])
-                    self.position[s, h, :n][free] = -1
+                    own = self.position[s, h, :n]
+                    own[(rng.random(n) < 0.1) & (np.arange(n) % c.page != 0) & (own != self.positions[s])] = -1
                     self.tail[s, h] = int(np.argmax(self.position[s, h]))
         key_bits, self.key = to_bits(self.key, c.dtype)
         value_bits, self.value = to_bits(self.value, c.dtype)

@@ -147,7 +147,8 @@ SmallVector<Value> MmaAttention::loadKeys(TilePlace place) {
 SmallVector<Value> MmaAttention::loadValues(TilePlace place) {
   int64_t dv = layout.getValueDim();
   Buffer &value = list.layer["value"];
-  Span valueBase = d.at(value.span, k.offsetOf(value, {place.physical, d.mul(place.tile, d.i32(kTileSlots)), d.i32(0)}));
+  Value firstSlot = d.mul(place.tile, d.i32(kTileSlots));
+  Span valueBase = d.at(value.span, k.offsetOf(value, {place.physical, firstSlot, d.i32(0)}));
   SmallVector<Value> loaded;
   for (int64_t c = 0; c < valueGroups; ++c) {
     Value chunk = loadIndex(d, group, 8 * c, 8, dv / kLoadChannels);
@@ -222,7 +223,8 @@ SmallVector<Value> MmaAttention::weigh(TilePlace place, ValueRange keys, MmaStat
   for (int64_t i = 0; i < 4; i += 2) {
     Value high = pack(d, weights[i], weights[i + 1], element);
     Value rounded = d.toF32(d.bitcast(high, VectorType::get({2}, element)));
-    Value low = pack(d, d.subF(weights[i], d.element(rounded, 0)), d.subF(weights[i + 1], d.element(rounded, 1)), element);
+    Value low = pack(d, d.subF(weights[i], d.element(rounded, 0)), d.subF(weights[i + 1], d.element(rounded, 1)),
+                     element);
     left.append({high, low});
   }
   return left;

@@ -103,7 +103,8 @@ SmallVector<Value> TileScores::scores(ValueRange loaded) {
     for (int64_t part = 0; part < parts; ++part) {
       SmallVector<Value> sums(4, d.f32(0));
       for (int64_t j = 0; j < loads; ++j) {
-        Value query = d.load(queries, d.mul(d.add(d.lane(), d.i32(((f * loads + j) * parts + part) * kWarp)), d.i32(4)), 4);
+        Value place = d.add(d.lane(), d.i32(((f * loads + j) * parts + part) * kWarp));
+        Value query = d.load(queries, d.mul(place, d.i32(4)), 4);
         for (int64_t step = 0; step < 2; ++step) {
           auto word = [&](int64_t half, int64_t i) { return loaded[((f * loads + j) * 2 + half) * 4 + 2 * step + i]; };
           sums = multiply(d, {word(0, 0), word(1, 0), word(0, 1), word(1, 1)},
@@ -146,7 +147,8 @@ void TileScores::shareQueries(const Buffer &query, Value row, Value head) {
   d.loop(d.warp(), d.i32(fields * loads), d.i32(kWarpsOfBlock), [&](Value task) {
     Value field = d.divU(task, loads), chunk = d.add(quad, d.mul(d.remU(task, loads), d.i32(4)));
     Value inside = d.bitAnd(d.lt(group, d.i32(groups)), d.lt(chunk, d.i32(dim / kLoadChannels)));
-    Value column = d.add(d.mul(d.add(d.mul(head, d.i32(groups)), group), d.i32(dim)), d.mul(chunk, d.i32(kLoadChannels)));
+    Value queryHead = d.add(d.mul(head, d.i32(groups)), group);
+    Value column = d.add(d.mul(queryHead, d.i32(dim)), d.mul(chunk, d.i32(kLoadChannels)));
     Value vector = loadRow(k, query, {row, d.select(inside, column, d.i32(0))}, kLoadChannels);
     Value zero = d.zero(vector.getType());
     vector = d.select(inside, vector, zero);

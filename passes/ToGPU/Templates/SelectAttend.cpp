@@ -46,7 +46,9 @@ static constexpr int64_t kManyKeys = 12, kStagePadding = 4;
 /// What all but the tables of pages take of shared memory.
 static constexpr int64_t kStaticShared = 48 * 1024;
 
-static int64_t keysOfThread(int64_t pages, int64_t threads) { return llvm::alignTo(llvm::divideCeil(pages, threads), 4); }
+static int64_t keysOfThread(int64_t pages, int64_t threads) {
+  return llvm::alignTo(llvm::divideCeil(pages, threads), 4);
+}
 
 namespace {
 /// Dynamic shared memory of a block, bytes from its start.
@@ -238,7 +240,8 @@ static void combine(DeviceKernel &k, AttendBlock &block, int64_t blocks, Value r
   Device &d = k.d;
   Type f32 = d.b.getF32Type();
   int64_t chunks = block.heads * block.valueDim / 4, owned = llvm::divideCeil(chunks, blocks);
-  Span values = d.shared(f32, blocks * owned * 4, "received"), states = d.shared(f32, blocks * owned * 2, "received_states");
+  Span values = d.shared(f32, blocks * owned * 4, "received");
+  Span states = d.shared(f32, blocks * owned * 2, "received_states");
   if (blocks > 1)
     waitForCluster(d); // all blocks have begun
   block.fold([&](Value head, Value channel, Value top, Value sum, Value folded) {
@@ -307,7 +310,8 @@ static LogicalResult emit(DeviceKernel &k) {
   QueryFragments queries =
       QueryFragments::load(k, k.buffer(op.getQuery()), row, d.mul(head, d.i32(groups)), d.i32(groups),
                            layout.getKeyDim(), layout.getType());
-  MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(), op.getSoftcap().convertToDouble(),
+  MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(),
+                    op.getSoftcap().convertToDouble(),
                     SharedQueries(d, queries));
   d.waitForLaunchBefore();
   d.allowNextLaunch();

@@ -165,7 +165,8 @@ Threshold::Result Threshold::find(ArrayRef<Value> keys, Value need) {
   });
   Value from = found[0], to = found[1], wanted = found[2], count = found[3];
   // More equal keys than candidates: the bin has one key only.
-  Value isOneKey = d.lt(d.i32(kMostCandidates), count), collects = d.bitAnd(d.lt(none, count), d.bitXor(isOneKey, d.boolean(true)));
+  Value isOneKey = d.lt(d.i32(kMostCandidates), count);
+  Value collects = d.bitAnd(d.lt(none, count), d.bitXor(isOneKey, d.boolean(true)));
   Value width = d.sub(to, from);
   d.ifThen(collects, [&] {
     auto isIn = [&](Value key) { return d.cmp(CmpIPredicate::ule, d.sub(key, from), width); };

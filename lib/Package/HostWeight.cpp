@@ -4,6 +4,7 @@
 #include "llvm/ADT/TypeSwitch.h"
 
 #include <cmath>
+#include <cstring>
 
 using namespace mlir;
 using namespace sparse;
@@ -32,21 +33,21 @@ HostWeight HostWeight::make(Type element, ArrayRef<int64_t> shape) {
 
 //===-- Steps -----------------------------------------------------------------------------------------------------===//
 
-/// Copies elements of `size` bytes: out[i] = in[source(i)], with compile-time sizes for the usual ones.
-template <typename Element, typename Fn>
+/// Copies elements of `size` bytes: out[i] = in[source(i)]. A weight inside an ONNX file begins at any byte.
+template <int64_t size, typename Fn>
 static void fill(HostWeight &out, const HostWeight &in, Fn source) {
-  auto *to = reinterpret_cast<Element *>(out.mutableData());
-  auto *from = reinterpret_cast<const Element *>(in.data);
-  source([&](int64_t i, int64_t j) { to[i] = from[j]; });
+  uint8_t *to = out.mutableData();
+  const uint8_t *from = in.data;
+  source([&](int64_t i, int64_t j) { std::memcpy(to + i * size, from + j * size, size); });
 }
 
 template <typename Fn>
 static void copyElements(HostWeight &out, const HostWeight &in, Fn source) {
   switch (in.elementBytes()) {
-  case 1: return fill<uint8_t>(out, in, source);
-  case 2: return fill<uint16_t>(out, in, source);
-  case 4: return fill<uint32_t>(out, in, source);
-  default: return fill<uint64_t>(out, in, source);
+  case 1: return fill<1>(out, in, source);
+  case 2: return fill<2>(out, in, source);
+  case 4: return fill<4>(out, in, source);
+  default: return fill<8>(out, in, source);
   }
 }
 

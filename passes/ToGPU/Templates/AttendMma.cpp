@@ -3,6 +3,8 @@
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToGPU/TensorCore.h"
 
+#include <array>
+
 using namespace sparse;
 using namespace sparse::device;
 
@@ -63,7 +65,7 @@ SharedQueries::SharedQueries(Device &d, const QueryFragments &fragments) : d(d) 
   auto four = VectorType::get({4}, d.b.getI32Type());
   d.ifThen(d.lt(d.threadId(), d.i32(kWarp)), [&] {
     for (int64_t j = 0; j < loads; ++j)
-      for (auto [part, list] : llvm::enumerate(ArrayRef{&fragments.high, &fragments.low}))
+      for (auto [part, list] : llvm::enumerate(std::array{&fragments.high, &fragments.low}))
         d.store(vector::FromElementsOp::create(d.b, d.loc, four, ArrayRef(*list).slice(4 * j, 4)), words,
                 d.mul(d.add(d.threadId(), d.i32((2 * j + part) * kWarp)), d.i32(4)));
   });
@@ -71,7 +73,7 @@ SharedQueries::SharedQueries(Device &d, const QueryFragments &fragments) : d(d) 
 
 std::pair<SmallVector<Value>, SmallVector<Value>> SharedQueries::read(int64_t j) const {
   std::pair<SmallVector<Value>, SmallVector<Value>> parts;
-  for (auto [part, list] : llvm::enumerate(ArrayRef{&parts.first, &parts.second})) {
+  for (auto [part, list] : llvm::enumerate(std::array{&parts.first, &parts.second})) {
     Value at = d.mul(d.add(d.lane(), d.i32((2 * j + part) * kWarp)), d.i32(4));
     Value four = d.loadAgain(words, at, 4);
     for (int64_t i = 0; i < 4; ++i)

@@ -2,6 +2,7 @@
 #include "passes/Stateful/SolveLayout.h"
 #include "lib/Policy/Legality.h"
 
+#include "mlir/IR/BuiltinOps.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;

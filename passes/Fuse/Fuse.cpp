@@ -301,10 +301,12 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
         normsToJoin.push_back({norm, linear});
   }
   // Last: twins have found each other.
-  for (auto [norm, linear] : normsToJoin)
-    if (llvm::all_of(norm->getUsers(), [&](Operation *user) { return clusterOf.lookup(user) == clusterOf[linear]; }) &&
-        clusterOf[norm] != clusterOf[linear])
-      join(clusterOf[norm], clusterOf[linear]);
+  for (auto [norm, linear] : normsToJoin) {
+    unsigned target = clusterOf[linear];
+    auto isTarget = [&](Operation *user) { return clusterOf.lookup(user) == target; };
+    if (llvm::all_of(norm->getUsers(), isTarget) && clusterOf[norm] != target)
+      join(clusterOf[norm], target);
+  }
   normsToJoin.clear();
   llvm::erase_if(clusters, [](const Cluster &cluster) { return cluster.ops.empty(); });
   return clusters;

@@ -118,7 +118,7 @@ void sparse::lowering::lowerGather(Emitter &e, KernelContext &k, kvcache::Gather
   kvcache::LayoutAttr layout = state.layout;
   Value order = k[op.getOrder()], kept = k[op.getKept()];
   Value sequence = e.toIndex(e.extract(k[op.getSequences()], e.index(0)));
-  int64_t heads = layout.getKvHeads(), cap = tensorType(order).getDimSize(1);
+  int64_t heads = layout.getKvHeads();
   SmallVector<StringRef> fields = slotFields(layout);
 
   SmallVector<Value> outputs;

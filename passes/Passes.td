@@ -235,6 +235,8 @@ def FusePass : Pass<"sparse-fuse", "::mlir::ModuleOp"> {
     (activation, gate product, residual). Weights of linear layers become packed recipes, shared by digest of the recipe.
   }];
   let options = [
+    Option<"oneLaunch", "one-launch", "bool", "true",
+           "On a GPU: selection, attention and its combination as one kernel where the device can">,
     Option<"weightsType", "weights-dtype", "std::string", "\"f32\"", "Element type of packed weights: f32 or bf16">,
     Option<"panel", "panel", "int64_t", "64", "Widest panel of a packed weight">,
     Option<"segment", "segment", "int64_t", "16", "Least pages of one segment of decode attention">,

@@ -1,5 +1,6 @@
 """Configuration of the lit tests."""
 import os
+import shutil
 import subprocess
 
 import lit.formats
@@ -31,3 +32,7 @@ if subprocess.run([config.python, "-c", "import numpy, onnx"], stderr=subprocess
 # Tests that compare with the oracles.
 if subprocess.run([config.python, "-c", "import numpy, yaml"], stderr=subprocess.DEVNULL).returncode == 0:
     config.available_features.add("oracles")
+
+# Assembling code of GPUs needs CUDA's ptxas, not a GPU.
+if shutil.which("ptxas") or os.access("/usr/local/cuda/bin/ptxas", os.X_OK):
+    config.available_features.add("ptxas")

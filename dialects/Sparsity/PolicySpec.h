@@ -48,6 +48,9 @@ struct PolicySpec {
                                 llvm::function_ref<mlir::InFlightDiagnostic()> emitError) const;
 };
 
+/// What of a query's channel a score multiplies a field by: all of it, max(q, 0) or min(q, 0).
+enum class QueryPart { Whole, Positive, Negative };
+
 /// What a policy may ask about the layer it is to govern.
 struct LayerFacts {
   int64_t layer = 0, heads = 0, kvHeads = 0, keyDim = 0, valueDim = 0, maxContext = 0, prefillChunk = 0, page = 0;

@@ -52,6 +52,11 @@ def Sparsity_SelectionPolicyInterface : AttrInterface<"SelectionPolicyInterface"
       "::mlir::Value", "buildScoreTerm",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::mlir::Value":$query,
            "::mlir::ValueRange":$fields)>,
+    InterfaceMethod<[{
+        For a term that is the sum over the score fields of a part of the query times the field: which part for each
+        field, so that matrix products can score. Empty for any other term.
+      }],
+      "::llvm::SmallVector<::sparse::sparsity::QueryPart>", "getScoreParts", (ins), "", [{ return {}; }]>,
   ];
 }
 

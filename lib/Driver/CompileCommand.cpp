@@ -27,7 +27,8 @@ namespace {
 
 /// The command line of `compile`.
 struct CompileOptions {
-  std::string input, output, dumpTo, tokenizer, target = "cpu";
+  std::string input, output, dumpTo, tokenizer;
+  std::vector<std::string> targets = {"cpu"};
   Phase from = Phase::Import, to = Phase::Binary;
   RoadOptions road;
   sparse::import::ImportOptions import;
@@ -72,6 +73,25 @@ std::string parseWeights(bool &none, llvm::StringRef text) {
   return none ? "" : "'" + text.str() + "' is no choice; the only one is none";
 }
 
+/// One target of each kind at most: layouts and plans differ between them.
+std::string parseTargets(std::vector<std::string> &targets, llvm::StringRef text) {
+  MLIRContext context;
+  targets.clear();
+  llvm::SmallVector<llvm::StringRef> names;
+  text.split(names, ',');
+  unsigned gpus = 0, cpus = 0;
+  for (llvm::StringRef name : names) {
+    llvm::StringRef arch = name;
+    bool gpu = arch.consume_front("cuda:");
+    if (gpu ? !sparse::target::deviceTarget(&context, arch) : name != "cpu")
+      return "'" + name.str() + "' is no target; targets are cpu and cuda:ARCH with " +
+             sparse::target::deviceTargetNames();
+    (gpu ? gpus : cpus) += 1;
+    targets.push_back(name.str());
+  }
+  return gpus > 1 || cpus > 1 ? "an artifact has at most one target of a kind: cpu, and one cuda:ARCH" : "";
+}
+
 void declare(Args &args, CompileOptions &options) {
   std::string phases;
   for (unsigned i = 0; i < kPhaseCount; ++i)
@@ -94,7 +114,8 @@ void declare(Args &args, CompileOptions &options) {
   args.option([&](llvm::StringRef text) { return parseWeights(options.import.absentData, text); }, "weights", "none",
               "leave the bytes of weights out; their files may be absent. Such an\nartifact measures a shape: sparse-run bench --weights random:SEED");
   args.option(options.tokenizer, "tokenizer", 0, "FILE", "tokenizer.json to carry in the artifact");
-  args.option(options.target, "target", 0, "TARGET", "what to generate code for: cpu (default), or cuda:ARCH");
+  args.option([&](llvm::StringRef text) { return parseTargets(options.targets, text); }, "target", "TARGET,...",
+              "what to generate code for: cpu (default), cuda:ARCH, or both");
   args.flag(options.road.reference, "reference", "keep every kernel in its reference lowering: scalar loops");
   args.option([&](llvm::StringRef text) { return parsePhase(options.from, text); }, "compile-from", "PHASE",
               "start from the IR after this phase:" + phases);
@@ -107,18 +128,9 @@ void declare(Args &args, CompileOptions &options) {
   args.example("sparse-opt compile model.onnx -o model.spx", "dense");
   args.example("sparse-opt compile model.onnx --attention 2-:page_topk:budget=1024 -o quest.spx",
                "Quest from the third layer on");
+  args.example("sparse-opt compile model.onnx --target cpu,cuda:sm_90a -o model.spx", "code for both in one artifact");
   args.example("sparse-opt compile model.onnx --policy policy.yaml --dump-phases-to ir -o model.spx",
                "keep the IR of every phase");
-}
-
-/// What is wrong with the name of a target, or nothing.
-std::string checkTarget(llvm::StringRef target) {
-  MLIRContext context;
-  llvm::StringRef arch = target;
-  if (target == "cpu" || (arch.consume_front("cuda:") && sparse::target::deviceTarget(&context, arch)))
-    return "";
-  return "'" + target.str() + "' is no target; targets are cpu and cuda:ARCH with " +
-         sparse::target::deviceTargetNames();
 }
 
 int writeIR(ModuleOp module, llvm::StringRef path) {
@@ -159,11 +171,14 @@ int compile(CompileOptions &options) {
   if (!module)
     return ExitBadInput;
 
-  auto dump = [&](Phase phase) -> int {
+  // With several targets the files of a GPU say so.
+  auto dump = [&](ModuleOp target, Phase phase) -> int {
     if (options.dumpTo.empty())
       return ExitOk;
-    std::string name = llvm::formatv("{0}/{1}-{2}.mlir", options.dumpTo, unsigned(phase), phaseName(phase)).str();
-    return writeIR(*module, name);
+    bool marked = options.targets.size() > 1 && target->hasAttr("sparsity.target");
+    std::string name = llvm::formatv("{0}/{1}-{2}{3}.mlir", options.dumpTo, unsigned(phase), phaseName(phase),
+                                     marked ? ".cuda" : "").str();
+    return writeIR(target, name);
   };
   if (!options.dumpTo.empty())
     if (std::error_code code = llvm::sys::fs::create_directories(options.dumpTo)) {
@@ -171,40 +186,55 @@ int compile(CompileOptions &options) {
       return ExitResources;
     }
   if (options.from == Phase::Import)
-    if (int exit = dump(Phase::Import))
+    if (int exit = dump(*module, Phase::Import))
       return exit;
 
-  if (llvm::StringRef arch = options.target; arch.consume_front("cuda:") && unsigned(options.from) < unsigned(Phase::Stateful))
-    module.get()->setAttr("sparsity.target", sparse::target::deviceTarget(&context, arch));
-  options.road.onDevice = module.get()->hasAttr("sparsity.target");
-  for (unsigned index = unsigned(options.from) + 1; index <= unsigned(options.to); ++index) {
-    Phase phase = static_cast<Phase>(index);
-    if (phase == Phase::Binary)
-      break;
-    progress.step(phaseSummary(phase), double(index) / kPhaseCount / 2);
-    PassManager manager(&context);
-    manager.enableVerifier(true);
-    addPhase(manager, phase, options.road);
-    if (failed(manager.run(*module)))
-      return ExitBadInput;
-    if (int exit = dump(phase))
+  auto runPhases = [&](ModuleOp target, Phase after, Phase last, RoadOptions road) -> int {
+    for (unsigned index = unsigned(after) + 1; index <= unsigned(last) && index < unsigned(Phase::Binary); ++index) {
+      Phase phase = static_cast<Phase>(index);
+      progress.step(phaseSummary(phase), double(index) / kPhaseCount / 2);
+      PassManager manager(&context);
+      manager.enableVerifier(true);
+      addPhase(manager, phase, road);
+      if (failed(manager.run(target)))
+        return ExitBadInput;
+      if (int exit = dump(target, phase))
+        return exit;
+    }
+    return ExitOk;
+  };
+  // What comes before `stateful` is the same for all devices.
+  Phase common = std::max(options.from, Phase::Mark);
+  if (int exit = runPhases(*module, options.from, std::min(common, options.to), options.road))
+    return exit;
+  std::vector<OwningOpRef<ModuleOp>> modules;
+  for (llvm::StringRef target : options.targets) {
+    modules.push_back(options.targets.size() == 1 ? std::move(module) : OwningOpRef<ModuleOp>(module->clone()));
+    ModuleOp own = *modules.back();
+    if (target.consume_front("cuda:") && unsigned(options.from) < unsigned(Phase::Stateful))
+      own->setAttr("sparsity.target", sparse::target::deviceTarget(&context, target));
+    RoadOptions road = options.road;
+    road.onDevice = own->hasAttr("sparsity.target");
+    if (int exit = runPhases(own, common, options.to, road))
       return exit;
   }
   if (options.to != Phase::Binary)
-    return writeIR(*module, options.output.empty() ? "-" : options.output);
+    return writeIR(*modules.front(), options.output.empty() ? "-" : options.output);
 
   sparse::package::PackageOptions package;
   package.output = options.output;
   package.tokenizer = options.tokenizer;
   package.withoutWeights = options.import.absentData;
   package.sourceName = llvm::sys::path::filename(options.input).str();
-  if (auto source = (*module)->getAttrOfType<StringAttr>("sparsity.source"))
+  if (auto source = (*modules.front())->getAttrOfType<StringAttr>("sparsity.source"))
     package.sourceDigest = source.str();
   package.progress = [&](llvm::StringRef what, double fraction) { progress.step(what, 0.5 + fraction / 2); };
-  sparse::package::DeviceModule device{"cpu", *module};
-  if (auto target = (*module)->getAttrOfType<sparse::sparsity::TargetAttr>("sparsity.target"))
-    device = {"cuda", *module, target.getArch().str()};
-  if (failed(sparse::package::writeArtifact(device, package)))
+  std::vector<sparse::package::DeviceModule> devices;
+  for (OwningOpRef<ModuleOp> &own : modules) {
+    auto target = (*own)->getAttrOfType<sparse::sparsity::TargetAttr>("sparsity.target");
+    devices.push_back({target ? "cuda" : "cpu", *own, target ? target.getArch().str() : ""});
+  }
+  if (failed(sparse::package::writeArtifact(devices, package)))
     return ExitResources;
   progress.done();
   return ExitOk;
@@ -218,8 +248,8 @@ int sparse::driver::compileCommand(int argc, char **argv) {
   declare(args, options);
   if (std::optional<int> exitCode = args.parse(argc, argv))
     return *exitCode;
-  if (std::string reason = checkTarget(options.target); !reason.empty())
-    return args.usageError(reason);
+  if (options.targets.size() > 1 && (options.to != Phase::Binary || unsigned(options.from) > unsigned(Phase::Mark)))
+    return args.usageError("after mark the IR is one target's; give one with --compile-from and --compile-to");
   if (options.to == Phase::Binary && options.output.empty())
     return args.usageError("where should the artifact go? give -o model.spx");
   if (unsigned(options.from) > unsigned(options.to))

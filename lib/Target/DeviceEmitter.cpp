@@ -33,7 +33,8 @@ static std::unique_ptr<llvm::TargetMachine> createMachine(StringRef arch, std::s
   if (!backend)
     return nullptr;
   llvm::TargetOptions options;
-  options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
+  // Which product joins which sum is written in the IR: two kernels of one template must give the same bits.
+  options.AllowFPOpFusion = llvm::FPOpFusion::Standard;
   return std::unique_ptr<llvm::TargetMachine>(backend->createTargetMachine(
       triple, arch, kPtxVersion, options, std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
 }

@@ -1,6 +1,7 @@
 //===-- Fuse.cpp - Kernel regions of an entry ---------------------------------------------------------------------===//
 #include "passes/Fuse/PackWeights.h"
 #include "passes/Passes.h"
+#include "passes/ToGPU/OneLaunch.h"
 
 #include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/MapVector.h"
@@ -96,6 +97,7 @@ private:
   int64_t segmentLength(kvcache::LayoutAttr layout);
   int64_t segmentCount(int64_t rows, kvcache::LayoutAttr layout);
   std::vector<Cluster> findClusters(func::FuncOp func);
+  SmallVector<Operation *> stepOf(sparsity::CombineOp combine);
   bool isTwin(const Cluster &other, const Cluster &cluster, Value operand);
   SmallVector<onnx::RotaryEmbeddingOp> ropesOf(kvcache::AppendOp append);
   bool joinsNorm(onnx::RMSNormalizationOp norm, sparsity::LinearOp linear);
@@ -207,7 +209,9 @@ int64_t Fuse::segmentCount(int64_t rows, kvcache::LayoutAttr layout) {
   if (!target)
     return 0;
   int64_t count = target.getMultiprocessors() / (rows * layout.getKvHeads());
-  return std::clamp<int64_t>(llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(count, 1))), 1, 64);
+    // Segments of one list are the blocks of a cluster where there are any.
+  int64_t most = target.getClusters() ? 8 : 64;
+  return std::clamp<int64_t>(llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(count, 1))), 1, most);
 }
 
 /// Decode attention is split over segments of its page lists: one query alone would leave most threads idle.
@@ -293,6 +297,18 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
     clusterOf[&op] = own;
     if (!onDevice)
       continue;
+    if (isElementwise(&op))
+      for (Value operand : op.getOperands()) {
+        Operation *def = operand.getDefiningOp();
+        if (def && operand.hasOneUse() && clusterOf.contains(def) && clusterOf[def] != own &&
+            clusters[clusterOf[def]].name == "elementwise")
+          join(clusterOf[def], own);
+      }
+    if (auto combine = dyn_cast<sparsity::CombineOp>(op))
+      for (Operation *before : stepOf(combine)) {
+        join(clusterOf[before], own);
+        clusters[own].name = "select_attend";
+      }
     if (auto append = dyn_cast<kvcache::AppendOp>(op))
       for (onnx::RotaryEmbeddingOp rope : ropesOf(append))
         join(clusterOf[rope], own);
@@ -320,6 +336,21 @@ bool Fuse::isTwin(const Cluster &other, const Cluster &cluster, Value operand) {
   auto first = dyn_cast<sparsity::LinearOp>(other.ops.front()), second = dyn_cast<sparsity::LinearOp>(cluster.ops.front());
   return first && second && first.getX() == second.getX() && first.getWeight().getType() == second.getWeight().getType() &&
          llvm::is_contained(other.ops, operand.getDefiningOp());
+}
+
+/// Attention and selection before a combination, when the device can do all in one launch and nobody else reads what is
+/// between them. The last first.
+SmallVector<Operation *> Fuse::stepOf(sparsity::CombineOp combine) {
+  auto attend = combine.getParts().getDefiningOp<sparsity::AttendPartOp>();
+  auto select = attend && attend.getIndices() ? attend.getIndices().getDefiningOp<sparsity::SelectOp>()
+                                              : sparsity::SelectOp();
+  auto target = getOperation()->getAttrOfType<sparsity::TargetAttr>("sparsity.target");
+  if (!oneLaunch || !select || !device::whyNotOneLaunch(select, attend, target).empty())
+    return {};
+  auto isInside = [&](Operation *user) { return user == attend || user == combine; };
+  if (!llvm::all_of(attend->getUsers(), isInside) || !llvm::all_of(select->getUsers(), isInside))
+    return {};
+  return {attend, select};
 }
 
 /// The rotations of an append's key and of the query that reads its state, when nobody else needs them before it.

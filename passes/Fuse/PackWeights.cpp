@@ -78,7 +78,9 @@ std::pair<FlatSymbolRefAttr, RankedTensorType> WeightPacker::make(Location loc, 
     OpBuilder builder = OpBuilder::atBlockBegin(module.getBody());
     // After the symbol it reads, for the reader's sake.
     builder.setInsertionPointAfter(symbols.lookup(after));
-    auto op = onnx::DerivedOp::create(builder, loc, (stem + ".packed").str(), sources, stepsAttr, packed);
+    // An artifact may hold both forms.
+    StringRef form = widestPanel == 1 ? ".rows" : ".packed";
+    auto op = onnx::DerivedOp::create(builder, loc, (stem + form).str(), sources, stepsAttr, packed);
     name = symbols.insert(op);
   }
   return {FlatSymbolRefAttr::get(name), packed};

@@ -56,6 +56,7 @@ Value Device::divF(Value a, Value c) { return arith::DivFOp::create(b, loc, a, c
 Value Device::fma(Value a, Value c, Value d) { return math::FmaOp::create(b, loc, a, c, d); }
 Value Device::maxF(Value a, Value c) { return arith::MaxNumFOp::create(b, loc, a, c); }
 Value Device::minF(Value a, Value c) { return arith::MinNumFOp::create(b, loc, a, c); }
+Value Device::clz(Value a) { return LLVM::CountLeadingZerosOp::create(b, loc, a.getType(), a, false); }
 Value Device::exp2(Value a) {
   return LLVM::CallIntrinsicOp::create(b, loc, a.getType(), b.getStringAttr("llvm.nvvm.ex2.approx.ftz.f"), ValueRange{a})
       .getResult(0);
@@ -104,6 +105,27 @@ Value Device::loadConstant(Span span, Value index, int64_t width) {
   auto load = LLVM::LoadOp::create(b, loc, widthOf(span.element, width), pointer(span, index),
                                    std::min<int64_t>(bytesOf(span.element, width), 16));
   load.setInvariant(true);
+  return load;
+}
+Value Device::loadOnce(Span span, Value index) {
+  Type i32 = b.getI32Type();
+  auto words = LLVM::LLVMStructType::getLiteral(b.getContext(), {i32, i32, i32, i32});
+  auto dialect = LLVM::AsmDialectAttr::get(b.getContext(), LLVM::AsmDialect::AD_ATT);
+  Value loaded = LLVM::InlineAsmOp::create(
+                     b, loc, words, ValueRange{pointer(span, index)},
+                     "ld.global.nc.L1::no_allocate.L2::256B.v4.b32 {$0, $1, $2, $3}, [$4];", "=r,=r,=r,=r,l",
+                     /*has_side_effects=*/false, /*is_align_stack=*/false, LLVM::TailCallKind::None, dialect, ArrayAttr())
+                     .getResult(0);
+  SmallVector<Value> parts;
+  for (int64_t i = 0; i < 4; ++i)
+    parts.push_back(LLVM::ExtractValueOp::create(b, loc, loaded, i));
+  Value vector = vector::FromElementsOp::create(b, loc, VectorType::get({4}, i32), parts);
+  return bitcast(vector, VectorType::get({16 / bytesOf(span.element, 1)}, span.element));
+}
+Value Device::loadAgain(Span span, Value index, int64_t width) {
+  auto load = LLVM::LoadOp::create(b, loc, widthOf(span.element, width), pointer(span, index),
+                                   std::min<int64_t>(bytesOf(span.element, width), 16));
+  load.setVolatile_(true);
   return load;
 }
 void Device::store(Value value, Span span, Value index) {
@@ -187,6 +209,10 @@ Value Device::ballot(Value condition) {
   return NVVM::VoteSyncOp::create(b, loc, b.getI32Type(), i32(-1), condition, NVVM::VoteSyncKind::ballot);
 }
 Value Device::popCount(Value bits) { return LLVM::CtPopOp::create(b, loc, bits.getType(), bits); }
+Value Device::warpExtreme(Value value, Extreme extreme) {
+  auto kind = extreme == Extreme::LeastUnsigned ? NVVM::ReduxKind::UMIN : NVVM::ReduxKind::UMAX;
+  return NVVM::ReduxOp::create(b, loc, value.getType(), value, kind, i32(-1));
+}
 Value Device::atomicAdd(Value value, Span span, Value index) {
   return LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add, pointer(span, index), value,
                                    LLVM::AtomicOrdering::monotonic);
@@ -204,9 +230,13 @@ Value Device::warpMax(Value value, int64_t width) {
 void Device::barrier() { gpu::BarrierOp::create(b, loc); }
 void Device::syncWarp() { NVVM::SyncWarpOp::create(b, loc, i32(-1)); }
 void Device::waitForLaunchBefore() {
+  if (!dependentLaunch)
+    return;
   NVVM::GriddepcontrolOp::create(b, loc, NVVM::GridDepActionKind::wait);
 }
 void Device::allowNextLaunch() {
+  if (!dependentLaunch)
+    return;
   NVVM::GriddepcontrolOp::create(b, loc, NVVM::GridDepActionKind::launch_dependents);
 }
 
@@ -247,4 +277,16 @@ SmallVector<Value> Device::ifThenElse(Value condition, function_ref<SmallVector<
   };
   auto branch = scf::IfOp::create(b, loc, condition, build(then), build(otherwise));
   return SmallVector<Value>(branch.getResults());
+}
+SmallVector<Value> Device::repeatWhile(ValueRange init, function_ref<SmallVector<Value>(ValueRange carried)> body) {
+  auto loop = scf::WhileOp::create(
+      b, loc, init.getTypes(), init,
+      [&](OpBuilder &nested, Location at, ValueRange carried) {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPoint(nested.getInsertionBlock(), nested.getInsertionPoint());
+        SmallVector<Value> values = body(carried);
+        scf::ConditionOp::create(b, at, values[0], ArrayRef(values).drop_front());
+      },
+      [](OpBuilder &nested, Location at, ValueRange carried) { scf::YieldOp::create(nested, at, carried); });
+  return SmallVector<Value>(loop.getResults());
 }

@@ -30,7 +30,9 @@ struct Span {
 /// Builder of device code at one place.
 class Device {
 public:
-  Device(OpBuilder &b, Location loc, gpu::GPUModuleOp module) : b(b), loc(loc), module(module) {}
+  /// `dependentLaunch`: the device can begin a launch before the one before has ended (compute capability 9).
+  Device(OpBuilder &b, Location loc, gpu::GPUModuleOp module, bool dependentLaunch)
+      : b(b), loc(loc), module(module), dependentLaunch(dependentLaunch) {}
 
   // Integers (i32 unless said otherwise) and floats.
   Value i32(int64_t value);
@@ -68,6 +70,7 @@ public:
   Value fma(Value a, Value c, Value d);
   Value maxF(Value a, Value c);
   Value minF(Value a, Value c);
+  Value clz(Value a);  // leading zeros of an i32; 32 of none
   Value exp2(Value a); // ex2.approx: 2 ulp, flushes denormals
   Value log2(Value a); // lg2.approx
   Value bitcast(Value a, Type type);
@@ -86,6 +89,9 @@ public:
   Value pointer(Span span, Value index);
   Value load(Span span, Value index, int64_t width = 1); // a scalar, or a vector of width elements, aligned to its bytes
   Value loadConstant(Span span, Value index, int64_t width = 1); // through the read-only path: nobody writes it in this launch
+  /// `loadConstant` of 16 bytes that this launch reads once: they take no place in the L1 cache.
+  Value loadOnce(Span span, Value index);
+  Value loadAgain(Span span, Value index, int64_t width = 1); // every time, where it stands: no register keeps it
   void store(Value value, Span span, Value index);
   /// Shared memory of the block, zero cost; one allocation per call.
   Span shared(Type element, int64_t count, StringRef name = "tile");
@@ -108,6 +114,8 @@ public:
   Value warpScan(Value value);
   Value ballot(Value condition); // i32, one bit per lane
   Value popCount(Value bits);
+  enum class Extreme { LeastUnsigned, GreatestUnsigned };
+  Value warpExtreme(Value value, Extreme extreme); // of an i32 over the warp
   /// Adds to an i32 in memory and returns what it was; relaxed.
   Value atomicAdd(Value value, Span span, Value index);
   void barrier();     // all threads of the block; orders shared memory
@@ -125,11 +133,16 @@ public:
   SmallVector<Value> ifThenElse(Value condition, function_ref<SmallVector<Value>()> then,
                                 function_ref<SmallVector<Value>()> otherwise);
 
+  /// Repeats `body`, whose first value says whether to go on with the others as the next carried values; returns the
+  /// others of the last time.
+  SmallVector<Value> repeatWhile(ValueRange init, function_ref<SmallVector<Value>(ValueRange carried)> body);
+
   OpBuilder &b;
   Location loc;
   gpu::GPUModuleOp module;
 
 private:
+  bool dependentLaunch;
   unsigned sharedCount = 0;
 };
 

@@ -46,6 +46,7 @@ public:
   SmallVector<int64_t> grid{1, 1, 1}, block{32, 1, 1};
   int64_t cluster = 1;
   int64_t dynamicShared = 0;
+  int64_t blocksOfProcessor = 0; // that must fit on a multiprocessor by their registers; 0: any
 
   Buffer &buffer(Value tensor) {
     assert(buffers.contains(tensor) && "no buffer for this value");
@@ -71,8 +72,8 @@ struct Template {
   /// Empty when the template can emit the kernel for the target, else why not.
   std::string (*whyNot)(plan::KernelOp kernel, sparsity::TargetAttr target);
   LogicalResult (*emit)(DeviceKernel &kernel);
-  /// The template itself waits for the launch before, after what does not depend on it.
-  bool waits = false;
+  /// Whether `emit` itself waits for the launch before, after work that needs nothing of it.
+  bool waitsItself = false;
 };
 
 /// The template for kernels that start with an op of this name under a strategy, or null.

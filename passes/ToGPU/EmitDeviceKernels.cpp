@@ -69,7 +69,8 @@ LogicalResult EmitDeviceKernels::emit(func::FuncOp func, sparsity::LoweringConfi
   kernelFunc->setAttr("lowering_config", config);
   b.setInsertionPointToStart(&kernelFunc.getBody().front());
 
-  Device d(b, loc, device);
+  bool dependent = target.getClusters();
+  Device d(b, loc, device, dependent);
   DeviceKernel kernel(d, target, config);
   auto bufferOf = [&](Value memref) {
     unsigned index = cast<BlockArgument>(memref).getArgNumber();
@@ -108,16 +109,19 @@ LogicalResult EmitDeviceKernels::emit(func::FuncOp func, sparsity::LoweringConfi
   if (!found)
     return func.emitError() << "has no template " << sparsity::stringifyStrategy(config.getStrategy()) << " for "
                             << head->getName();
-  d.allowNextLaunch();
-  if (!found->waits)
+  if (!found->waitsItself) {
     d.waitForLaunchBefore();
+    d.allowNextLaunch();
+  }
   if (failed(found->emit(kernel)))
     return failure();
   gpu::ReturnOp::create(b, loc);
   SmallVector<int32_t> block(kernel.block.begin(), kernel.block.end());
   kernelFunc.setKnownBlockSizeAttr(b.getDenseI32ArrayAttr(block));
+  if (kernel.blocksOfProcessor > 0)
+    kernelFunc->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), b.getI32IntegerAttr(kernel.blocksOfProcessor));
   geometry[func.getName()] =
       plan::GeometryAttr::get(&getContext(), b.getDenseI64ArrayAttr(kernel.grid), b.getDenseI64ArrayAttr(kernel.block),
-                              kernel.cluster, kernel.dynamicShared, /*dependent=*/true);
+                              kernel.cluster, kernel.dynamicShared, dependent);
   return success();
 }

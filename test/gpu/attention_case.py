@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+DENSE_TWIN = "_dense"  # end of the name of a dense case that gives the bits of the selecting one
 NEGATIVE_INFINITY = {"f32": "0xFF800000", "bf16": "0xFF80", "f16": "0xFC00"}
 INFINITY = {"f32": "0x7F800000", "bf16": "0x7F80", "f16": "0x7C00"}
 
@@ -42,7 +43,7 @@ class Case:
     window: int = -1
     streaming: Streaming | None = None
     selection: Selection | None = None
-    strategy: str = ""  # pinned for all kernels; empty leaves the choice to the compiler
+    shows_list: bool = True  # the selected pages are outputs, too, so that kernels between them stay apart
 
     @property
     def scale(self):
@@ -134,7 +135,9 @@ def _entry(case):
     ]
     results = [("out", out), ("lse", lse)]
     if case.selection:
-        results += [("scores", scores), ("indices", indices), ("count", count)]
+        results.append(("scores", scores))
+        if case.shows_list:
+            results += [("indices", indices), ("count", count)]
     named = ", ".join(f'{type} {{plan.name = "{name}"}}' for name, type in results)
     inputs = ", ".join(
         f'%{name}: {type} {{plan.name = "{name}"}}'

@@ -26,8 +26,8 @@ class Cache:
         if fill == "full":
             lengths = np.full(sequences, slots)
         else:
-            lengths = np.array([rng.choice([1, c.page, c.page + 1, rng.integers(1, slots + 1), slots]) for _ in range(sequences)])
-            lengths = np.minimum(lengths, slots)
+            some = lambda: rng.choice([1, c.page, c.page + 1, rng.integers(1, slots + 1), slots])
+            lengths = np.minimum([some() for _ in range(sequences)], slots)
         self.count = np.repeat(lengths[:, None], c.kv_heads, 1).astype(np.int32)
         if c.slotted:
             less = rng.integers(0, c.page + 1, shape)
@@ -45,10 +45,11 @@ class Cache:
                 self.positions[s] = lengths[s] + rng.integers(0, 50)
                 for h in range(c.kv_heads):
                     n = self.count[s, h]
-                    taken = rng.permutation(self.positions[s] + 1)[:n]
-                    taken[rng.integers(0, n)] = self.positions[s]
-                    unique = rng.permutation(np.unique(taken))
-                    self.position[s, h, : len(unique)] = unique
+                    self.position[s, h, :n] = rng.permutation(self.positions[s] + 1)[:n]
+                    self.position[s, h, rng.integers(0, n)] = self.positions[s]
+                    # Free slots, but no page without a key.
+                    own = self.position[s, h, :n]
+                    own[(rng.random(n) < 0.1) & (np.arange(n) % c.page != 0) & (own != self.positions[s])] = -1
                     self.tail[s, h] = int(np.argmax(self.position[s, h]))
         key_bits, self.key = to_bits(self.key, c.dtype)
         value_bits, self.value = to_bits(self.value, c.dtype)
@@ -98,14 +99,17 @@ class Cache:
 
 
 def scores(case, cache, query, row, sequence, h):
-    """Quest's bound for every page in use of selecting head h, float64."""
+    """Quest's bound for every page in use of selecting head h, float64, and the size of what it adds up."""
     kv = h * case.kv_heads // case.selecting
     n = cache.pages_used(sequence, kv)
     q = query[row].reshape(case.heads, case.key_dim)[h * case.groups : (h + 1) * case.groups].astype(np.float64)
     upper = cache.fields["page_max"][1][sequence, kv, :n].astype(np.float64)
     lower = cache.fields["page_min"][1][sequence, kv, :n].astype(np.float64)
     per_head = np.maximum(q[:, None] * upper, q[:, None] * lower).sum(-1)
-    return per_head.sum(0) if case.selection.group == "sum" else per_head.max(0)
+    sizes = np.maximum(np.abs(q[:, None] * upper), np.abs(q[:, None] * lower)).sum(-1)
+    if case.selection.group == "sum":
+        return per_head.sum(0), sizes.sum(0)
+    return per_head.max(0), sizes.max(0)
 
 
 def select(case, cache, own_scores, sequence, h):

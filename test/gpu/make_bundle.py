@@ -2,6 +2,7 @@
 compiler nor this tree."""
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import random
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 
-from attention_case import Case, Selection, Streaming, cases_text, module_text
+from attention_case import DENSE_TWIN, Case, Selection, Streaming, cases_text, module_text
 
 HERE = pathlib.Path(__file__).resolve().parent
 SCRIPTS = ("attention_case.py", "attention_reference.py", "cuda_driver.py", "plan_runner.py", "run_attention.py")
@@ -45,12 +46,22 @@ def random_case(rng, index):
         case.selection = Selection(
             pages, rng.choice([0, 0, 1]), rng.choice(["max", "sum"]), rng.random() < 0.25
         )
+        case.shows_list = rng.random() < 0.4
     return case
+
+
+def with_dense_twins(cases):
+    """The cases, and for each whose selection takes every page the dense one that must give the same bits."""
+    twins = []
+    for case in cases:
+        if case.selection and case.selection.pages >= case.max_pages and not case.selection.per_query_head:
+            twins.append(dataclasses.replace(case, name=case.name + DENSE_TWIN, selection=None))
+    return cases + twins
 
 
 def llama_cases():
     """The shapes whose times are reported."""
-    shape = dict(heads=32, key_dim=128, value_dim=128, page=16)
+    shape = dict(heads=32, key_dim=128, value_dim=128, page=16, shows_list=False)
     selected = Selection(pages=128)
     return [
         Case("quest_mha_32k", kv_heads=32, max_pages=2048, selection=selected, **shape),
@@ -90,7 +101,7 @@ def main():
     parser.add_argument("--llama", action="store_true", help="the shapes whose times are reported, instead")
     args = parser.parse_args()
     rng = random.Random(args.seed)
-    cases = llama_cases() if args.llama else [random_case(rng, i) for i in range(args.shapes)]
+    cases = llama_cases() if args.llama else with_dense_twins([random_case(rng, i) for i in range(args.shapes)])
     compile_cases(args.sparse_opt, cases, args.out)
 
 

@@ -54,7 +54,7 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
-SECTIONS = ("plans/decode_b1.json", "code/x86-64.so", "code/x86-64-v4.so", "weights.safetensors", "tokenizer.json")
+SECTIONS = ("plans/cpu/decode_b1.json", "code/x86-64.so", "code/x86-64-v4.so", "weights.safetensors", "tokenizer.json")
 
 
 def test_the_undamaged_artifact_runs(artifact: Path) -> None:
@@ -114,16 +114,16 @@ def test_newer_schema(artifact: Path) -> None:
 
 def test_code_for_another_cpu(artifact: Path) -> None:
     manifest = manifest_of(artifact)
-    for target in manifest["targets"]:
+    for target in manifest["devices"]["cpu"]["targets"]:
         target["requires"] = [*target["requires"], "no_such_isa"]
     seal(artifact, manifest)
-    refused(artifact, "no target runs on this CPU")
+    refused(artifact, "no target runs on cpu")
     refused(artifact, "no_such_isa")
 
 
 def test_best_target_that_runs_is_taken(artifact: Path) -> None:
     manifest = manifest_of(artifact)
-    *better, baseline = manifest["targets"]
+    *better, baseline = manifest["devices"]["cpu"]["targets"]
     assert better and baseline["name"] == "x86-64"
     for target in better:
         target["requires"] = ["no_such_isa"]
@@ -173,7 +173,7 @@ def test_foreign_code_is_not_loaded(artifact: Path) -> None:
     library = artifact.parent / "code.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
     manifest = manifest_of(artifact)
-    for target in manifest["targets"]:
+    for target in manifest["devices"]["cpu"]["targets"]:
         shutil.copy(library, artifact / target["code"])
     refused(artifact, "the manifest says")
     for section in manifest["sections"]:

@@ -1,7 +1,7 @@
 //===-- Append.cpp - New keys and values into the cache, a block for each KV head ---------------------------------===//
 //
-// In decode a block also has its own row, as rows belong to different sequences; a block of a prompt goes through its rows
-// in order, so that the counter and the fields of a page have one writer. Threads share the channels. The meaning is that
+// In decode a block also has its own row, as rows belong to different sequences; a block of a prompt goes through rows in
+// order, so that the fields of a page have one writer: those of one page where slots are positions, else all. Threads share the channels. The meaning is that
 // of the linalg lowering (passes/ToLinalg/CacheUpdate.cpp). The rotations of the key and of the step's query may be in the
 // kernel: keys are rotated on their way to the cache, further blocks rotate a query head each.
 //
@@ -32,6 +32,7 @@ struct AppendEmitter {
 private:
   void storeVectors(Value row, Value physical, Value lane, Value page, Value sequence, Value fresh);
   void storeSlot(Value row, Value sequence, Value slot);
+  void raiseCount(Value sequence, Value next);
 };
 } // namespace
 
@@ -76,6 +77,13 @@ void AppendEmitter::storeSlot(Value row, Value sequence, Value slot) {
       k.store(arith::ConstantOp::create(d.b, d.loc, field.getInit()), layer[field.getName()], {sequence, head, slot});
 }
 
+/// Pages of a prompt are appended side by side: the count becomes the largest of theirs.
+void AppendEmitter::raiseCount(Value sequence, Value next) {
+  Buffer &count = layer["count"];
+  LLVM::AtomicRMWOp::create(d.b, d.loc, LLVM::AtomicBinOp::max, d.pointer(count.span, k.offsetOf(count, {sequence, head})),
+                            next, LLVM::AtomicOrdering::monotonic);
+}
+
 Value AppendEmitter::appendRow(Value row, Value sequence, Value count) {
   kvcache::LayoutAttr layout = layer.layout;
   bool reuses = layout.getSlotted() && !op.getPrefill();
@@ -98,7 +106,10 @@ Value AppendEmitter::appendRow(Value row, Value sequence, Value count) {
         storeVectors(row, physical, lane, page, sequence, fresh);
         Value next = d.select(reused, count, d.add(count, d.i32(1)));
         d.ifThen(isFirst, [&] {
-          k.store(next, layer["count"], {sequence, head});
+          if (op.getPrefill() && !layout.getSlotted())
+            raiseCount(sequence, next);
+          else
+            k.store(next, layer["count"], {sequence, head});
           if (reuses)
             k.store(d.i32(-1), layer["victim"], {sequence, head});
           if (layout.getSlotted())
@@ -120,6 +131,23 @@ static onnx::RotaryEmbeddingOp queryRope(DeviceKernel &k, kvcache::AppendOp appe
   return {};
 }
 
+/// A prompt's rows that fall into one page of a layer whose slots are positions: block `part` takes the part-th page from
+/// the first row on. Active rows come first and follow each other.
+static void appendPage(DeviceKernel &k, AppendEmitter &e, kvcache::AppendOp op, Value part) {
+  Device &d = k.d;
+  kvcache::LayoutAttr layout = e.layer.layout;
+  int64_t rows = k.buffer(op.getSequences()).size(0);
+  Value sequence = k.load(k.buffer(op.getSequences()), {d.i32(0)});
+  Value start = k.load(k.buffer(op.getPositions()), {d.i32(0)});
+  Value page = d.add(d.divU(start, layout.getPage()), part), base = d.mul(page, d.i32(layout.getPage()));
+  Value first = d.maxS(d.sub(base, start), d.i32(0));
+  Value last = d.minS(d.sub(d.add(base, d.i32(layout.getPage())), start), d.i32(rows));
+  d.loop(first, last, d.i32(1), [&](Value row) {
+    Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {row}), d.i32(0));
+    d.ifThen(active, [&] { e.appendRow(row, sequence, d.add(start, row)); });
+  });
+}
+
 static void append(DeviceKernel &k, kvcache::AppendOp op, Value thread, int64_t threads) {
   Device &d = k.d;
   LayerBuffers &layer = k.layer(op.getState());
@@ -131,6 +159,8 @@ static void append(DeviceKernel &k, kvcache::AppendOp op, Value thread, int64_t 
         [&]() -> SmallVector<Value> { return {count}; });
   };
   Buffer &sequences = k.buffer(op.getSequences());
+  if (op.getPrefill() && !layer.layout.getSlotted())
+    return appendPage(k, e, op, d.blockId(1));
   if (op.getPrefill()) {
     Value sequence = k.load(sequences, {d.i32(0)});
     Value count = k.load(layer["count"], {sequence, e.head});
@@ -150,10 +180,9 @@ static LogicalResult emit(DeviceKernel &k) {
   int64_t rows = k.buffer(op.getSequences()).size(0), widest = std::max(layout.getKeyDim(), layout.getValueDim());
   int64_t threads = std::min<int64_t>(kMostThreads, llvm::alignTo(widest, kWarp));
   int64_t kvHeads = layout.getKvHeads(), queryHeads = query ? int64_t(query.getNumHeads()) : 0;
-  // A prompt's rows are a loop in the blocks that append and a block each in those that rotate.
-  k.grid = {kvHeads + queryHeads, rows, 1};
-  if (op.getPrefill() && !query)
-    k.grid[1] = 1;
+  // Blocks along y that append: one for each row, page, or all of a prompt. Those that rotate have a row each.
+  int64_t parts = !op.getPrefill() ? rows : layout.getSlotted() ? 1 : rows / layout.getPage() + 2;
+  k.grid = {kvHeads + queryHeads, query ? std::max(rows, parts) : parts, 1};
   k.block = {threads, 1, 1};
 
   Value thread = d.threadId(), block = d.blockId(0);
@@ -164,16 +193,14 @@ static LogicalResult emit(DeviceKernel &k) {
   d.ifThenElse(
       d.lt(block, d.i32(kvHeads)),
       [&]() -> SmallVector<Value> {
-        if (op.getPrefill())
-          d.ifThen(d.eq(d.blockId(1), d.i32(0)), [&] { append(k, op, thread, threads); });
-        else
-          append(k, op, thread, threads);
+        d.ifThen(d.lt(d.blockId(1), d.i32(parts)), [&] { append(k, op, thread, threads); });
         return {};
       },
       [&]() -> SmallVector<Value> {
         Value head = d.sub(block, d.i32(kvHeads)), row = d.blockId(1);
         Rotation rotation(k, query);
-        d.loop(thread, d.i32(rotation.dim()), d.i32(threads), [&](Value channel) {
+        Value end = d.select(d.lt(row, d.i32(rows)), d.i32(rotation.dim()), d.i32(0));
+        d.loop(thread, end, d.i32(threads), [&](Value channel) {
           Value column = d.add(d.mul(head, d.i32(rotation.dim())), channel);
           k.store(rotation.entry(row, head, channel), k.results[0], {row, column});
         });

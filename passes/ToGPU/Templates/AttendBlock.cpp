@@ -11,6 +11,28 @@ Value sparse::device::capScore(Device &d, Value score, double softcap) {
   return d.mulF(tanh, d.f32(softcap * kBinaryOfNatural));
 }
 
+Value sparse::device::storedTop(Device &d, Value top) { return d.mulF(top, d.f32(kNaturalOfBinary)); }
+Value sparse::device::loadedTop(Device &d, Value stored) { return d.mulF(stored, d.f32(kBinaryOfNatural)); }
+
+SmallVector<Value> sparse::device::foldStates(Device &d, ValueRange carried, ValueRange tops, ValueRange sums,
+                                              ValueRange values, ValueRange there) {
+  Value top = carried[0];
+  SmallVector<Value> seen;
+  for (auto [own, isThere] : llvm::zip(tops, there)) {
+    seen.push_back(d.select(isThere, own, d.f32(kHidden)));
+    top = d.maxF(top, seen.back());
+  }
+  Value before = d.exp2(d.subF(carried[0], top));
+  Value sum = d.mulF(carried[1], before), folded = d.mulF(carried[2], d.splat(before, 4));
+  for (auto [own, ownSum, ownValues, isThere] : llvm::zip(seen, sums, values, there)) {
+    Value factor = d.exp2(d.subF(own, top));
+    // What was never written may be anything, also NaN.
+    sum = d.select(isThere, d.fma(factor, ownSum, sum), sum);
+    folded = d.select(isThere, d.fma(d.splat(factor, 4), ownValues, folded), folded);
+  }
+  return {top, sum, folded};
+}
+
 Value sparse::device::shuffleEach(Device &d, Value value, int64_t mask) {
   auto type = dyn_cast<VectorType>(value.getType());
   if (!type)
@@ -51,8 +73,8 @@ AttendBlock::AttendBlock(DeviceKernel &k, int64_t heads, int64_t valueDim, int64
   states = d.shared(f32, warps * heads * 2, "states");
 }
 
-void AttendBlock::putValues(int64_t head, Value channel, Value part) {
-  Value start = d.add(d.mul(d.add(d.mul(d.warp(), d.i32(heads)), d.i32(head)), d.i32(valueDim)), channel);
+void AttendBlock::putValues(Value head, Value channel, Value part) {
+  Value start = d.add(d.mul(d.add(d.mul(d.warp(), d.i32(heads)), head), d.i32(valueDim)), channel);
   int64_t width = cast<VectorType>(part.getType()).getNumElements();
   for (int64_t i = 0; i < width; i += 4)
     d.store(vector::ExtractStridedSliceOp::create(d.b, d.loc, part, ArrayRef<int64_t>{i}, ArrayRef<int64_t>{4},
@@ -60,8 +82,8 @@ void AttendBlock::putValues(int64_t head, Value channel, Value part) {
             values, d.add(start, d.i32(i)));
 }
 
-void AttendBlock::putState(int64_t head, Value top, Value sum) {
-  Value at = d.mul(d.add(d.mul(d.warp(), d.i32(heads)), d.i32(head)), d.i32(2));
+void AttendBlock::putState(Value head, Value top, Value sum) {
+  Value at = d.mul(d.add(d.mul(d.warp(), d.i32(heads)), head), d.i32(2));
   d.store(top, states, at);
   d.store(sum, states, d.add(at, d.i32(1)));
 }

@@ -16,6 +16,15 @@ inline double scoreFactor(double scale, double softcap) { return softcap == 0 ? 
 /// The score after the softcap (0: none), as a power of two.
 Value capScore(Device &d, Value score, double softcap);
 
+/// A top as memory has it, and back.
+Value storedTop(Device &d, Value top);
+Value loadedTop(Device &d, Value stored);
+
+/// Folds states of one head with four channels into `carried` { top, sum, values }, in order; those that are not `there`
+/// count nothing.
+SmallVector<Value> foldStates(Device &d, ValueRange carried, ValueRange tops, ValueRange sums, ValueRange values,
+                              ValueRange there);
+
 /// shuffleXor of a scalar or of every element of a vector.
 Value shuffleEach(Device &d, Value value, int64_t mask);
 
@@ -34,8 +43,8 @@ struct AttendBlock {
   /// Warps whose states fit in 32 KiB.
   static int64_t warpsFor(int64_t heads, int64_t valueDim);
 
-  void putValues(int64_t head, Value channel, Value values); // of this warp, a vector
-  void putState(int64_t head, Value top, Value sum);
+  void putValues(Value head, Value channel, Value values); // of this warp, a vector
+  void putState(Value head, Value top, Value sum);
   /// After a barrier: `use` gets four folded channels (f32 vector) of one head at a time.
   void fold(function_ref<void(Value head, Value channel, Value top, Value sum, Value values)> use);
 

@@ -257,7 +257,8 @@ void PrefillAttention::softmax(SmallVectorImpl<Value> &scores, Sums &sums) {
         largest = d.maxF(largest, scores[block * 4 + i * 2 + j]);
     Value top = d.maxF(sums.top[i], maxOfQuad(largest));
     Value shift = d.mulF(top, d.f32(-scale));
-    Value before = d.exp2(d.fma(sums.top[i], d.f32(scale), shift));
+    // Exactly 1 where the largest score stays: tiles that hide everything change no bit.
+    Value before = d.exp2(d.mulF(d.subF(sums.top[i], top), d.f32(scale)));
     Value added;
     for (int64_t block = 0; block < kSlotsOfTile / 8; ++block)
       for (unsigned j = 0; j < 2; ++j) {

@@ -120,8 +120,8 @@ static LogicalResult emit(DeviceKernel &k) {
 
   Value segment = d.remU(d.blockId(0), segments), firstHead = d.mul(d.divU(d.blockId(0), segments), d.i32(heads));
   Value head = d.blockId(1), row = d.blockId(2);
-  PageList list(k, op.getState(), op.getPositions(), op.getSequences(), op.getIndices(), op.getCount(), selecting, row,
-                head);
+  PageList list(k, op.getState(), op.getPositions(), op.getSequences(), selecting, row, head);
+  list.take(op.getIndices(), op.getCount());
   Value length = list.segmentLength(op.getSegment(), segments), first = d.mul(segment, length);
   // Nobody reads the segments past the end of the list.
   d.ifThen(d.lt(first, list.pages), [&] {
@@ -152,8 +152,8 @@ static LogicalResult emit(DeviceKernel &k) {
     d.ifThen(d.lt(d.lane(), d.i32(share.lanes)), [&] {
       for (int64_t h = 0; h < heads; ++h) {
         for (int64_t j = 0; j < valueLoads; ++j)
-          block.putValues(h, share.channel(d, j), state.values[h * valueLoads + j]);
-        d.ifThen(d.eq(d.lane(), d.i32(0)), [&] { block.putState(h, state.top[h], state.sum[h]); });
+          block.putValues(d.i32(h), share.channel(d, j), state.values[h * valueLoads + j]);
+        d.ifThen(d.eq(d.lane(), d.i32(0)), [&] { block.putState(d.i32(h), state.top[h], state.sum[h]); });
       }
     });
     d.barrier();
@@ -161,7 +161,7 @@ static LogicalResult emit(DeviceKernel &k) {
       Value g = d.add(firstHead, h);
       k.store(values, k.results[0], {row, head, segment, d.add(d.mul(g, d.i32(dv)), channel)});
       d.ifThen(d.eq(channel, d.i32(0)), [&] {
-        k.store(d.mulF(foldedTop, d.f32(kNaturalOfBinary)), top, {row, head, segment, g});
+        k.store(storedTop(d, foldedTop), top, {row, head, segment, g});
         k.store(foldedSum, k.results[2], {row, head, segment, g});
       });
     });

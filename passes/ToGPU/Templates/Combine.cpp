@@ -27,33 +27,21 @@ struct Segments {
   Value row, head, group, column;
   int64_t segments;
 
-  Value topOf(Value s) { return d.mulF(k.load(tops, {row, head, s, group}), d.f32(kBinaryOfNatural)); }
   /// { top, sum, values } with segments [s, s + count) folded in; those from `last` on count nothing.
   SmallVector<Value> fold(Value s, int64_t count, Value last, ValueRange carried);
 };
 } // namespace
 
 SmallVector<Value> Segments::fold(Value s, int64_t count, Value last, ValueRange carried) {
-  SmallVector<Value> at, there, top, sum, values;
-  Value newTop = carried[0];
+  SmallVector<Value> there, top, sum, values;
   for (int64_t i = 0; i < count; ++i) {
-    Value segment = d.add(s, d.i32(i));
+    Value segment = d.add(s, d.i32(i)), at = d.minS(segment, d.i32(segments - 1));
     there.push_back(d.lt(segment, last));
-    at.push_back(d.minS(segment, d.i32(segments - 1)));
-    top.push_back(d.select(there[i], topOf(at[i]), d.f32(kHidden)));
-    sum.push_back(k.load(sums, {row, head, at[i], group}));
-    values.push_back(k.load(parts, {row, head, at[i], column}, 4));
-    newTop = d.maxF(newTop, top[i]);
+    top.push_back(loadedTop(d, k.load(tops, {row, head, at, group})));
+    sum.push_back(k.load(sums, {row, head, at, group}));
+    values.push_back(k.load(parts, {row, head, at, column}, 4));
   }
-  Value before = d.exp2(d.subF(carried[0], newTop));
-  Value newSum = d.mulF(carried[1], before), newValues = d.mulF(carried[2], d.splat(before, 4));
-  for (int64_t i = 0; i < count; ++i) {
-    Value factor = d.exp2(d.subF(top[i], newTop));
-    // What lies past the end of a list may be anything, also NaN.
-    newSum = d.select(there[i], d.fma(factor, sum[i], newSum), newSum);
-    newValues = d.select(there[i], d.fma(d.splat(factor, 4), values[i], newValues), newValues);
-  }
-  return {newTop, newSum, newValues};
+  return foldStates(d, carried, top, sum, values, there);
 }
 
 static LogicalResult emit(DeviceKernel &k) {
@@ -70,8 +58,8 @@ static LogicalResult emit(DeviceKernel &k) {
   d.ifThen(d.lt(chunk, d.i32(chunks)), [&] {
     Value column = d.mul(chunk, d.i32(4)), group = d.divU(column, dv);
     // Combine has the count of a selected list, but not its pages.
-    PageList list(k, op.getState(), op.getPositions(), op.getSequences(), op.getCount(), op.getCount(), selecting, row,
-                  head);
+    PageList list(k, op.getState(), op.getPositions(), op.getSequences(), selecting, row, head);
+    list.take(op.getCount(), op.getCount());
     Value length = list.segmentLength(op.getSegment(), segments), last = d.ceilDivU(list.pages, length);
     Segments all{k, d, k.buffer(op.getParts()), tops, k.buffer(op.getSums()), row, head, group, column, segments};
     int64_t together = std::min(kTogether, segments);

@@ -14,6 +14,8 @@ using namespace sparse;
 using namespace sparse::device;
 
 static constexpr int64_t kWarpsOfBlock = 8, kMostRows = 8, kLoadsInFlight = 8;
+/// Warps that a multiprocessor needs to keep the memory busy.
+static constexpr int64_t kLeastWarps = 12;
 /// Sums that a lane keeps for an output: additions that don't wait for each other.
 static constexpr int64_t kChains = 2;
 
@@ -81,7 +83,7 @@ SmallVector<Value> WarpProduct::load(Value firstLoad, int64_t chunks, bool mayEn
     Value at = d.mul(mayEnd ? d.minS(index, last) : index, d.i32(width));
     for (const Buffer &weight : weights)
       for (int64_t o = 0; o < outputs; ++o) {
-        Value chunk = k.loadConstant(weight, {d.add(firstOutput, d.i32(o)), at, d.i32(0)}, width);
+        Value chunk = d.loadOnce(weight.span, k.offsetOf(weight, {d.add(firstOutput, d.i32(o)), at, d.i32(0)}));
         if (mayEnd)
           chunk = d.select(d.cmp(arith::CmpIPredicate::sle, index, last), chunk, d.zero(chunk.getType()));
         loaded.push_back(chunk);
@@ -190,7 +192,7 @@ static LogicalResult emit(DeviceKernel &k) {
   // More outputs a warp share the reads of the inputs; fewer keep all multiprocessors busy.
   int64_t ofWarp = 4;
   while (ofWarp > 1 && (outputs % ofWarp != 0 || ofWarp * rows > kWarp || ofWarp * layers > 4 ||
-                        outputs / ofWarp < 2 * kWarpsOfBlock * k.target.getMultiprocessors()))
+                        outputs / ofWarp < kLeastWarps * k.target.getMultiprocessors()))
     ofWarp /= 2;
   k.grid = {static_cast<int64_t>(llvm::divideCeil(outputs, ofWarp * kWarpsOfBlock)), total / rows, 1};
   k.block = {kWarp * kWarpsOfBlock, 1, 1};
@@ -202,6 +204,7 @@ static LogicalResult emit(DeviceKernel &k) {
   WarpProduct product{k, d, x, {}, weights, rows, ofWarp, weights[0].size(1), weightsOfLoad(weights[0].span.element),
                       firstRow, d.minS(firstOutput, d.i32(outputs - ofWarp)), lane, {}};
   // Weights don't depend on the launch before: they are on their way while it ends.
+  d.allowNextLaunch();
   product.prefetch();
   d.waitForLaunchBefore();
   if (norm)
@@ -229,4 +232,4 @@ static LogicalResult emit(DeviceKernel &k) {
   return status;
 }
 
-const Template sparse::device::linearTemplate{whyNot, emit, /*waits=*/true};
+const Template sparse::device::linearTemplate{whyNot, emit, /*waitsItself=*/true};

@@ -11,12 +11,15 @@ Value sparse::device::pagesInUse(DeviceKernel &k, LayerBuffers &layer, Value seq
                 layer.layout.getPage());
 }
 
-PageList::PageList(DeviceKernel &k, Value state, Value positions, Value sequences, Value indices, Value count,
-                   int64_t selecting, Value row, Value head)
+PageList::PageList(DeviceKernel &k, Value state, Value positions, Value sequences, int64_t selecting, Value row,
+                   Value head)
     : k(k), d(k.d), layer(k.layer(state)), row(row), head(head) {
   kvHead = d.divU(head, selecting / layer.layout.getKvHeads());
   sequence = k.load(k.buffer(sequences), {row});
   queryPosition = k.load(k.buffer(positions), {row});
+}
+
+void PageList::take(Value indices, Value count) {
   if (indices) {
     this->indices = &k.buffer(indices);
     pages = k.load(k.buffer(count), {row, head});
@@ -60,13 +63,14 @@ Value PageList::segmentLength(int64_t segment, int64_t segments) {
 
 Value sparse::device::loadRow(DeviceKernel &k, const Buffer &buffer, ValueRange indices, int64_t width) {
   Device &d = k.d;
-  bool aligned = width % 4 == 0 && buffer.offset % 4 == 0 &&
-                 llvm::all_of(ArrayRef(buffer.strides).drop_back(), [](int64_t stride) { return stride % 4 == 0; });
+  int64_t wide = std::min(width, 128 / static_cast<int64_t>(buffer.span.element.getIntOrFloatBitWidth()));
+  bool aligned = width % wide == 0 && buffer.offset % wide == 0 &&
+                 llvm::all_of(ArrayRef(buffer.strides).drop_back(), [&](int64_t stride) { return stride % wide == 0; });
   Value start = k.offsetOf(buffer, indices);
   auto type = VectorType::get({width}, d.b.getF32Type());
   Value vector = d.zero(type);
-  for (int64_t i = 0; i < width; i += aligned ? 4 : 1) {
-    Value part = d.load(buffer.span, d.add(start, d.i64(i)), aligned ? 4 : 1);
+  for (int64_t i = 0; i < width; i += aligned ? wide : 1) {
+    Value part = d.toF32(d.load(buffer.span, d.add(start, d.i64(i)), aligned ? wide : 1));
     vector = aligned ? Value(vector::InsertStridedSliceOp::create(d.b, d.loc, part, vector, ArrayRef<int64_t>{i},
                                                                   ArrayRef<int64_t>{1}))
                      : Value(vector::InsertOp::create(d.b, d.loc, part, vector, ArrayRef<int64_t>{i}));

@@ -9,9 +9,9 @@ namespace sparse::device {
 /// The pages that one row reads through one selecting head, ascending: the selected ones, or all in use. The meaning is
 /// that of the linalg lowering (passes/ToLinalg/Attend.cpp). Values are i32.
 struct PageList {
-  /// `indices` and `count` (tensors of the kernel's region) are null for a dense list.
-  PageList(DeviceKernel &k, Value state, Value positions, Value sequences, Value indices, Value count,
-           int64_t selecting, Value row, Value head);
+  PageList(DeviceKernel &k, Value state, Value positions, Value sequences, int64_t selecting, Value row, Value head);
+  /// The list (tensors of the kernel's region); null for a dense one. Sets `pages`.
+  void take(Value indices, Value count);
 
   Value logical(Value i);          // page i of the list
   Value physical(Value logical);   // its place in the pool
@@ -25,7 +25,7 @@ struct PageList {
   DeviceKernel &k;
   Device &d;
   LayerBuffers &layer;
-  Value row, head, kvHead, sequence, queryPosition, pages;
+  Value row, head, kvHead, sequence, queryPosition, pages; // pages: how many
 
 private:
   Buffer *indices = nullptr;
@@ -34,7 +34,7 @@ private:
 /// Pages in use by a KV head of a sequence, after the layer's counter.
 Value pagesInUse(DeviceKernel &k, LayerBuffers &layer, Value sequence, Value kvHead);
 
-/// f32 vector of `width` neighbours in the last dimension from an f32 buffer; wide loads when the buffer allows them.
+/// f32 vector of `width` neighbours in the last dimension of a buffer of floats; wide loads when the buffer allows them.
 Value loadRow(DeviceKernel &k, const Buffer &buffer, ValueRange indices, int64_t width);
 
 /// Why a warp can't read the cache's rows 16 bytes at a time; empty when it can.

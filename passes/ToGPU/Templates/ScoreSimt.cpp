@@ -1,6 +1,7 @@
 //===-- ScoreSimt.cpp - Scores of pages by any policy's term, some lanes for each page ----------------------------===//
 #include "passes/ToGPU/Templates/PageList.h"
 #include "passes/ToGPU/Templates/RowShare.h"
+#include "passes/ToGPU/Templates/ScoreFields.h"
 #include "passes/ToGPU/Templates/Templates.h"
 
 #include <limits>
@@ -19,20 +20,22 @@ static kvcache::FieldAttr fieldNamed(kvcache::LayoutAttr layout, StringRef name)
   return {};
 }
 
-static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr) {
-  auto op = cast<sparsity::ScoreOp>(headOf(kernel));
+std::string sparse::device::whyNotKeyLike(sparsity::ScoreOp op) {
   kvcache::LayoutAttr layout = op.getState().getType().getLayout();
-  auto policy = cast<sparsity::SelectionPolicyInterface>(op.getPolicy());
   if (layout.getKeyDim() % 8 != 0)
     return "a key dimension of " + std::to_string(layout.getKeyDim()) + " is no multiple of 8";
-  for (StringRef name : policy.getScoreFields()) {
+  for (StringRef name : cast<sparsity::SelectionPolicyInterface>(op.getPolicy()).getScoreFields()) {
     kvcache::FieldAttr field = fieldNamed(layout, name);
-    if (!field || field.getScope() != kvcache::Scope::Page || !isa<FloatType>(field.getType()) ||
-        field.getType() != layout.getType() || field.getShape().asArrayRef() != ArrayRef{layout.getKeyDim()})
+    if (!field || field.getScope() != kvcache::Scope::Page || field.getType() != layout.getType() ||
+        field.getShape().asArrayRef() != ArrayRef{layout.getKeyDim()})
       return "field '" + name.str() + "' has no entry like a key for each page";
   }
   unsigned bits = layout.getType().getIntOrFloatBitWidth();
   return bits == 16 || bits == 32 ? "" : "elements of " + std::to_string(bits) + " bits can't be read";
+}
+
+static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr) {
+  return whyNotKeyLike(cast<sparsity::ScoreOp>(headOf(kernel)));
 }
 
 namespace {

@@ -16,7 +16,12 @@ using namespace sparse::device;
 
 static constexpr int64_t kMostThreads = 1024, kDigitBits = 8, kBins = 1 << kDigitBits;
 
-static std::string whyNot(plan::KernelOp, sparsity::TargetAttr) { return ""; }
+static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr) {
+  for (Operation &op : kernel.getBlock()->without_terminator())
+    if (isa<sparsity::AttendPartOp>(op))
+      return "the kernel attends, too";
+  return "";
+}
 
 namespace {
 struct SelectBlock {

@@ -80,3 +80,8 @@ Value PageTopKAttr::buildScoreTerm(OpBuilder &b, Location loc, Value query, Valu
   Value lower = arith::MulFOp::create(b, loc, query, fields[1]);
   return arith::MaximumFOp::create(b, loc, upper, lower);
 }
+
+SmallVector<QueryPart> PageTopKAttr::getScoreParts() const {
+  // max(q M, q m) is q M for a positive q and q m for a negative one, since m <= M.
+  return {QueryPart::Positive, QueryPart::Negative};
+}

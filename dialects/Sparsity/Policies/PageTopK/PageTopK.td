@@ -6,7 +6,7 @@ include "dialects/Sparsity/SparsityInterfaces.td"
 def Sparsity_PageTopKAttr : Sparsity_Policy<"PageTopK", "page_topk",
     [DeclareAttrInterfaceMethods<Sparsity_PolicyInterface,
        ["whyNot", "whyNotWith", "getPageConstraint", "getFields", "buildFieldUpdate"]>,
-     DeclareAttrInterfaceMethods<Sparsity_SelectionPolicyInterface, ["getSinkPages"]>]> {
+     DeclareAttrInterfaceMethods<Sparsity_SelectionPolicyInterface, ["getSinkPages", "getScoreParts"]>]> {
   let summary = "Quest: query-aware selection of pages by an upper bound of their scores";
   let description = [{
     Each page keeps the channel-wise minimum m and maximum M of its keys. A decode query reads the pages of greatest

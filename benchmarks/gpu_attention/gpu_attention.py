@@ -1,0 +1,227 @@
+"""Times steps of decode attention on a GPU: the kernels of a bundle (test/gpu/make_bundle.py --llama) beside PyTorch's dense
+attention, and beside a prototype in CUDA C++ when its source is given.
+
+    python3 gpu_attention.py --bundle DIR [--only NAME] [--stages] [--hand FILE.cu] [--json FILE]
+
+Every step has its own query, cache and fields; sets of them are rotated so that what is touched exceeds four times the L2
+cache. Steps run in a CUDA graph; the time is that of a replay over its steps. A step starts from finished fields.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+import torch
+
+REPLAYS, LEAST_STEPS = 25, 48
+
+
+def import_runner(bundle):
+    sys.path.insert(0, str(bundle))
+    import attention_case
+    import cuda_driver
+    import plan_runner
+
+    return attention_case, cuda_driver, plan_runner
+
+
+class Set:
+    """Random contents of one layer's cache for a case, full, and a query."""
+
+    def __init__(self, case, seed):
+        generator = torch.Generator("cuda").manual_seed(seed)
+        dtype = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}[case.dtype]
+        shape = (case.rows, case.kv_heads, case.max_pages)
+        pages = case.rows * case.kv_heads * case.max_pages
+        width = case.page * (case.key_dim + case.value_dim)
+        self.pool = torch.empty(pages, width, dtype=dtype, device="cuda").normal_(generator=generator)
+        self.table = torch.randperm(pages, generator=generator, device="cuda", dtype=torch.int32).view(shape)
+        length = case.max_pages * case.page
+        self.count = torch.full(shape[:2], length, dtype=torch.int32, device="cuda")
+        self.victim = torch.full(shape[:2], -1, dtype=torch.int32, device="cuda")
+        self.positions = torch.full((case.rows,), length - 1, dtype=torch.int32, device="cuda")
+        self.sequences = torch.arange(case.rows, dtype=torch.int32, device="cuda")
+        self.query = torch.randn(case.rows, case.heads * case.key_dim, generator=generator, device="cuda")
+        self.key_bytes = case.page * case.key_dim * self.pool.element_size()
+        if case.selection:
+            self.page_max = torch.empty(*shape, case.key_dim, dtype=dtype, device="cuda")
+            self.page_min = torch.empty_like(self.page_max)
+            for s in range(case.rows):
+                keys = self.pool[self.table[s].long()][..., : case.page * case.key_dim]
+                keys = keys.view(case.kv_heads, case.max_pages, case.page, case.key_dim)
+                self.page_max[s], self.page_min[s] = keys.amax(2), keys.amin(2)
+
+    def pointers(self, case):
+        state = {name: getattr(self, name).data_ptr() for name in ("table", "count", "victim")}
+        state["key"] = self.pool.data_ptr()
+        state["value"] = state["key"] + self.key_bytes
+        if case.selection:
+            state |= {"page_max": self.page_max.data_ptr(), "page_min": self.page_min.data_ptr()}
+        inputs = {name: getattr(self, name).data_ptr() for name in ("query", "positions", "sequences")}
+        return inputs, state
+
+    def error(self, case, out, scores):
+        """Relative error of the output of row 0, KV head 0, against f32."""
+        groups = case.heads // case.kv_heads
+        query = self.query[0].view(case.heads, case.key_dim)[:groups]
+        pages = torch.arange(case.max_pages, device="cuda")
+        if case.selection:
+            own = scores[0, 0].clone()
+            own[-1] = float("inf")
+            pages = own.topk(case.budget).indices
+        data = self.pool[self.table[0, 0][pages].long()].float()
+        keys = data[:, : case.page * case.key_dim].reshape(-1, case.key_dim)
+        values = data[:, case.page * case.key_dim :].reshape(-1, case.value_dim)
+        want = torch.softmax(case.scale * query.double() @ keys.double().T, -1) @ values.double()
+        got = out[0].view(case.heads, case.value_dim)[:groups]
+        return float((got - want).norm() / want.norm())
+
+
+def bytes_of_step(case):
+    element = {"bf16": 2, "f16": 2, "f32": 4}[case.dtype]
+    lists = case.rows * case.kv_heads
+    page = case.page * (case.key_dim + case.value_dim) * element
+    if not case.selection:
+        return lists * case.max_pages * page
+    return lists * (case.max_pages * 2 * case.key_dim * element + case.budget * page)
+
+
+def times(device, run_all, steps):
+    """Microseconds of a step: median, least, greatest."""
+    graph = device.capture(run_all)
+    for _ in range(3):
+        device.launch_graph(graph)
+    device.synchronize()
+    replays = [device.time(lambda: device.launch_graph(graph)) * 1000 / steps for _ in range(REPLAYS)]
+    return statistics.median(replays), min(replays), max(replays)
+
+
+def measure(device, module, runner, bundle, case, with_stages):
+    touched = bytes_of_step(case)
+    l2 = torch.cuda.get_device_properties(0).L2_cache_size
+    count = max(2, -(-4 * l2 // touched))
+    sets = [Set(case, seed) for seed in range(count)]
+    plan = runner.Plan(device, module, bundle / "plans" / f"{case.name}.json")
+    out = {name: torch.zeros(size // 4, device="cuda") for name, size in plan.output_bytes().items()}
+    torch.cuda.synchronize()
+    bound = []
+    for one in sets:
+        inputs, state = one.pointers(case)
+        bound.append(plan.bind(inputs, {name: tensor.data_ptr() for name, tensor in out.items()}, state))
+    for launch in bound[0]:
+        launch(device.stream)
+    device.synchronize()
+    scores = out["scores"].view(case.rows, -1, case.max_pages) if case.selection else None
+    error = sets[0].error(case, out["out"].view(case.rows, -1), scores)
+    repeat = max(1, -(-LEAST_STEPS // count))
+    rows = {}
+
+    def run(launches):
+        def run_all():
+            for _ in range(repeat):
+                for step in bound:
+                    for launch in step[:launches]:
+                        launch(device.stream)
+
+        return run_all
+
+    stages = range(1, len(bound[0])) if with_stages else ()
+    for launches in (*stages, len(bound[0])):
+        rows[launches] = times(device, run(launches), repeat * count)
+    plan.free()
+    return {"case": case.name, "bytes": touched, "sets": count, "error": error, "stages": rows, "us": rows[len(bound[0])]}
+
+
+def dense_peer(case, backend):
+    """PyTorch's attention over a dense cache of the same shape, us (median, least, greatest)."""
+    import torch.nn.functional as functional
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    length, kinds = case.max_pages * case.page, {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
+    per_set = 2 * case.rows * case.kv_heads * length * case.key_dim * 2
+    count = max(2, -(-4 * torch.cuda.get_device_properties(0).L2_cache_size // per_set))
+    query = torch.randn(case.rows, case.heads, 1, case.key_dim, device="cuda", dtype=torch.bfloat16)
+    shape = (case.rows, case.kv_heads, length, case.key_dim)
+    sets = [tuple(torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in "kv") for _ in range(count)]
+    repeat = max(1, -(-LEAST_STEPS // count))
+
+    def attend(key, value):
+        functional.scaled_dot_product_attention(query, key, value, enable_gqa=case.heads != case.kv_heads)
+
+    with sdpa_kernel(kinds[backend]):
+        for key, value in sets:
+            attend(key, value)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for _ in range(repeat):
+                for key, value in sets:
+                    attend(key, value)
+    replays = []
+    for _ in range(REPLAYS):
+        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        graph.replay()
+        stop.record()
+        stop.synchronize()
+        replays.append(start.elapsed_time(stop) * 1000 / (repeat * count))
+    return statistics.median(replays), min(replays), max(replays)
+
+
+def read_rate():
+    """Bytes a second that a sum over 4 GB reads."""
+    data = torch.ones(1 << 31, device="cuda", dtype=torch.bfloat16)
+    best = float("inf")
+    for _ in range(5):
+        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        data.view(torch.int32).max()
+        stop.record()
+        stop.synchronize()
+        best = min(best, start.elapsed_time(stop))
+    return data.nbytes / best * 1000
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=pathlib.Path, required=True)
+    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--stages", action="store_true", help="also the first launches of a step alone")
+    parser.add_argument("--peers", action="store_true", help="also PyTorch's dense attention")
+    parser.add_argument("--hand", help="source of a prototype to compile with nvcc and run; its own output is printed")
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+    attention_case, cuda_driver, runner = import_runner(args.bundle)
+    torch.cuda.init()
+    device = cuda_driver.Device()
+    module = cuda_driver.Module((args.bundle / "kernels.cubin").read_bytes())
+    rate = read_rate()
+    print(f"{device.name}, reads {rate / 1e12:.2f} TB/s")
+    results = []
+    for case in map(attention_case.Case.from_json, json.loads((args.bundle / "cases.json").read_text())):
+        if args.only not in case.name:
+            continue
+        row = measure(device, module, runner, args.bundle, case, args.stages)
+        torch.cuda.empty_cache()
+        median, least, greatest = row["us"]
+        line = f"{case.name:16} {median:8.2f} us ({least:.2f}-{greatest:.2f})  {row['bytes'] / median / 1e6:5.2f} TB/s"
+        line += f" = {row['bytes'] / median * 1e6 / rate:4.0%} of reads  error {row['error']:.1e}"
+        line += "".join(f"  first {n}: {t[0]:.2f}" for n, t in list(row["stages"].items())[:-1])
+        for backend in ("cudnn", "flash") if args.peers else ():
+            row[backend] = dense_peer(case, backend)
+            torch.cuda.empty_cache()
+            line += f"  dense {backend} {row[backend][0]:.2f}"
+        print(line, flush=True)
+        results.append(row)
+    if args.json:
+        args.json.write_text(json.dumps({"device": device.name, "read_rate": rate, "rows": results}, indent=1))
+    if args.hand:
+        subprocess.run(["nvcc", "-O3", "-std=c++17", "-arch=sm_90a", args.hand, "-o", "/tmp/hand"], check=True)
+        subprocess.run(["/tmp/hand"], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+//===-- StreamLoad.h - Reads of bytes that are read once -------------------------------------------------*- C++ -*-===//
+#ifndef SPARSE_PASSES_TOGPU_STREAMLOAD_H
+#define SPARSE_PASSES_TOGPU_STREAMLOAD_H
+
+#include "passes/ToGPU/Device.h"
+
+namespace sparse::device {
+
+/// Loads of 16 bytes past the L1 cache that are the first to leave the L2 cache: pages and fields, of which a step reads
+/// more than the caches hold. Nobody may write them during the launch. They stay where they are emitted.
+class StreamLoad {
+public:
+  explicit StreamLoad(Device &d);
+  /// Four i32 registers.
+  SmallVector<Value> operator()(Value globalPointer) const;
+
+private:
+  Device &d;
+  Value policy;
+};
+
+} // namespace sparse::device
+
+#endif

@@ -1,0 +1,102 @@
+//===-- AttendMma.h - Attention of one warp over tiles of sixteen slots, on tensor cores -----------------*- C++ -*-===//
+//
+// Scores are queries times keys: rows 0-7 of the left operand are the query heads, rows 8-15 what rounding them to the
+// cache's type left over, so that queries count as f32. The keys go into the right operand straight from loads of 16
+// bytes: which channel stands at which depth of the product is free, as long as queries and keys agree. Weights times
+// values use the same trick with the weights. Lane 4 g + t holds head g; of a tile, slots 2 t, 2 t + 1, 2 t + 8, 2 t + 9.
+//
+//===--------------------------------------------------------------------------------------------------------------===//
+#ifndef SPARSE_PASSES_TOGPU_TEMPLATES_ATTENDMMA_H
+#define SPARSE_PASSES_TOGPU_TEMPLATES_ATTENDMMA_H
+
+#include "passes/ToGPU/StreamLoad.h"
+#include "passes/ToGPU/Templates/AttendBlock.h"
+#include "passes/ToGPU/Templates/PageList.h"
+
+namespace sparse::device {
+
+/// Slots of a tile, query heads of a product, channels of one load.
+inline constexpr int64_t kTileSlots = 16, kProductHeads = 8, kLoadChannels = 8;
+
+/// Why tensor cores can't attend over a cache of this layout; empty when they can.
+std::string whyNotMma(kvcache::LayoutAttr layout);
+
+/// Warps of a block that takes one of `segments` segments of one of `lists` lists. Dense lists and selected ones must have
+/// the same, as a block folds its warps in order. Where clusters with a block on every multiprocessor would not find place at
+/// once, blocks are half as large, so that two fit.
+int64_t attendWarps(int64_t lists, int64_t segments, sparsity::TargetAttr target);
+
+/// Queries rounded to the cache's type, and what that left over: four registers for each load of a lane.
+struct QueryFragments {
+  SmallVector<Value> high, low;
+
+  /// Heads [first, first + heads) of the row; `shape` changes a query vector (f32) before it is rounded.
+  static QueryFragments load(DeviceKernel &k, const Buffer &query, Value row, Value firstHead, Value heads, int64_t dim,
+                             Type element, function_ref<Value(Value)> shape = nullptr);
+};
+
+/// Query fragments in shared memory, where they cost no registers between products; all warps have the same.
+class SharedQueries {
+public:
+  SharedQueries(Device &d, const QueryFragments &fragments);
+  /// { high, low } of load j, four registers each; after a barrier.
+  std::pair<SmallVector<Value>, SmallVector<Value>> read(int64_t j) const;
+
+private:
+  Device &d;
+  Span words;
+};
+
+/// The state of one warp: for head g of each lane, its largest score (a power of two), this lane's sum of weights, and
+/// the sums of products.
+struct MmaState {
+  Value top, sum;
+  SmallVector<Value> products; // [group of 64 channels][8][4]
+
+  static MmaState empty(Device &d, int64_t valueDim);
+  static MmaState unpack(ValueRange packed);
+  SmallVector<Value> pack() const;
+};
+
+/// Where a tile is: its page in the list's numbering and in the pool, and which of the page's tiles it is.
+struct TilePlace {
+  Value logical, physical, tile;
+};
+
+class MmaAttention {
+public:
+  MmaAttention(DeviceKernel &k, PageList &list, int64_t window, double scale, double softcap, SharedQueries queries);
+
+  /// Folds tiles first, first + step, … below `last` into the state. The loads of a tile go into the registers of the one
+  /// before as soon as these are free, and are under way while the rest of it is folded.
+  MmaState foldTiles(Value first, Value last, Value step, MmaState state, function_ref<TilePlace(Value at)> find);
+  /// Leaves the warp's state in the block's memory.
+  void leave(const MmaState &state, AttendBlock &block);
+
+  static int64_t tilesOfPage(kvcache::LayoutAttr layout) { return layout.getPage() / kTileSlots; }
+
+private:
+  SmallVector<Value> loadKeys(TilePlace place);
+  SmallVector<Value> loadValues(TilePlace place);
+  /// Weights of this lane's slots as left operands; the state's sums shrink where its top grew. `visible` becomes which of
+  /// the slots may be seen.
+  SmallVector<Value> weigh(TilePlace place, ValueRange keys, MmaState &state, SmallVectorImpl<Value> &visible);
+  void addValues(ValueRange weights, ValueRange values, ArrayRef<Value> visible, MmaState &state);
+  SmallVector<Value> scores(ValueRange keys);
+
+  DeviceKernel &k;
+  Device &d;
+  PageList &list;
+  int64_t window;
+  double scale, softcap;
+  SharedQueries queries;
+  StreamLoad stream;
+  kvcache::LayoutAttr layout;
+  int64_t keyLoads, valueGroups;
+  Value group, quad;        // g and t of this lane
+  SmallVector<Value> slots; // of the tile, whose weights and values this lane has
+};
+
+} // namespace sparse::device
+
+#endif

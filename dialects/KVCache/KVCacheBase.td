@@ -75,7 +75,7 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
       ::llvm::StringRef name;
       ::mlir::RankedTensorType tensor;
       Scope scope = Scope::Head;
-      ::mlir::TypedAttr init;
+      ::mlir::TypedAttr init = {};
       bool content = false;
       bool counter = false;
       bool isPool() const { return name == "key" || name == "value"; }

@@ -15,9 +15,9 @@ struct ParameterSpec {
   llvm::StringRef name;
   Kind kind;
   llvm::StringRef summary;
-  int64_t defaultInteger = 0;     // Integer, Boolean
-  llvm::StringRef defaultChoice;  // Choice
-  llvm::ArrayRef<llvm::StringRef> choices;
+  int64_t defaultInteger = 0;         // Integer, Boolean
+  llvm::StringRef defaultChoice = {}; // Choice
+  llvm::ArrayRef<llvm::StringRef> choices = {};
   int64_t minimum = 0;           // Integer
   int64_t maximum = kMaxInteger; // Integer
 

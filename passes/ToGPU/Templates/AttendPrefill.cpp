@@ -238,7 +238,7 @@ SmallVector<Value> PrefillAttention::hide(Value tile, ValueRange scores) {
   };
   lowering::Emitter e(d.b, d.loc);
   bool policy = llvm::any_of(layout.getPolicies(), [](Attribute a) { return isa<sparsity::KVPolicyInterface>(a); });
-  if (layout.getSlotted() || op.getWindow() >= 0 || policy)
+  if (layout.getSlotted() || static_cast<int64_t>(op.getWindow()) >= 0 || policy)
     return masked();
   // A tile that ends before the warp's first row hides nothing.
   Value firstPosition = k.load(k.buffer(op.getPositions()), {firstRow});

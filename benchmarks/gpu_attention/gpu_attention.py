@@ -53,6 +53,8 @@ class Set:
                 keys = self.pool[self.table[s].long()][..., : case.page * case.key_dim]
                 keys = keys.view(case.kv_heads, case.max_pages, case.page, case.key_dim)
                 self.page_max[s], self.page_min[s] = keys.amax(2), keys.amin(2)
+            if case.fields_by_channel:
+                self.page_max, self.page_min = (f.transpose(2, 3).contiguous() for f in (self.page_max, self.page_min))
 
     def pointers(self, case):
         state = {name: getattr(self, name).data_ptr() for name in ("table", "count", "victim")}

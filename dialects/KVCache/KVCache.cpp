@@ -55,7 +55,7 @@ void KVCacheDialect::initialize() {
 
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t kvHeads, int64_t keyDim,
                                  int64_t valueDim, int64_t page, Type type, bool slotted, int64_t maxPages,
-                                 DenseI64ArrayAttr caps, PrefillCap, ArrayAttr fields, ArrayAttr, bool) {
+                                 DenseI64ArrayAttr caps, PrefillCap, ArrayAttr fields, ArrayAttr, bool, bool) {
   for (auto [name, value] : {std::pair<StringRef, int64_t>{"kv_heads", kvHeads},
                              {"key_dim", keyDim},
                              {"value_dim", valueDim},
@@ -114,8 +114,17 @@ SmallVector<LayoutAttr::Component> LayoutAttr::getComponents() const {
   return components;
 }
 
+bool LayoutAttr::isByChannel(const Component &component) const {
+  return getFieldsByChannel() && component.scope == Scope::Page && component.tensor.getRank() == 4;
+}
+
 MemRefType LayoutAttr::getMemRefType(const Component &component) const {
   RankedTensorType tensor = component.tensor;
+  if (isByChannel(component)) {
+    int64_t pages = getMaxPages(), ofHead = pages * tensor.getDimSize(3);
+    return MemRefType::get(tensor.getShape(), tensor.getElementType(),
+                           StridedLayoutAttr::get(getContext(), /*offset=*/0, {getKvHeads() * ofHead, ofHead, 1, pages}));
+  }
   if (!component.isPool())
     return MemRefType::get(tensor.getShape(), tensor.getElementType());
   SmallVector<int64_t> strides{getPageBytes() / getElementBytes(), tensor.getDimSize(2), 1};

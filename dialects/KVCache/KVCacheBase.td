@@ -57,7 +57,9 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
   let summary = "how the cache of one layer lies in memory, and the policies that govern it";
   let description = [{
     A page holds `page` slots of one (sequence, KV head): the keys as `[key_dim][page]`, or as `[page][key_dim]` with
-    `keys_by_slot`, then the values as `[page][value_dim]`. Kernels index keys as [page id, channel, slot] either way. `slotted = false`: slot i holds position i. `slotted = true`: positions are stored, evicted
+    `keys_by_slot`, then the values as `[page][value_dim]`. Kernels index keys as [page id, channel, slot] either way.
+    Vector fields of pages lie as `[max_pages][channel]`, or as `[channel][max_pages]` with `fields_by_channel`; kernels
+    index them as [sequence, head, page, channel] either way. `slotted = false`: slot i holds position i. `slotted = true`: positions are stored, evicted
     slots are reused. `caps` has one entry per KV head: the most slots kept between steps, -1 for everything.
     `max_pages` is the width of the page table per head.
   }];
@@ -65,7 +67,8 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
                         "::mlir::Type":$type, "bool":$slotted, "int64_t":$max_pages,
                         "::mlir::DenseI64ArrayAttr":$caps, EnumParameter<KVCache_PrefillCap>:$prefill_cap,
                         "::mlir::ArrayAttr":$fields, "::mlir::ArrayAttr":$policies,
-                        DefaultValuedParameter<"bool", "false">:$keys_by_slot);
+                        DefaultValuedParameter<"bool", "false">:$keys_by_slot,
+                        DefaultValuedParameter<"bool", "false">:$fields_by_channel);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
@@ -87,6 +90,8 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
     int64_t getKeyBytes() const { return getPage() * getKeyDim() * getElementBytes(); }
     int64_t getPageBytes() const { return getKeyBytes() + getPage() * getValueDim() * getElementBytes(); }
     bool isCapped() const;
+    /// Whether a component is a field that lies as [channel][page].
+    bool isByChannel(const Component &component) const;
     /// The memref that kernels take for a component: pages are `page_bytes` apart.
     ::mlir::MemRefType getMemRefType(const Component &component) const;
   }];

@@ -101,14 +101,17 @@ llvm::json::Value sparse::package::layoutToJSON(kvcache::LayoutAttr layout) {
   for (auto &component : layout.getComponents()) {
     if (component.isPool())
       continue;
-    Array shape;
-    for (int64_t size : component.tensor.getShape().drop_front())
-      shape.push_back(size);
+    SmallVector<int64_t> sizes(component.tensor.getShape().drop_front());
+    bool byChannel = layout.isByChannel(component);
+    if (byChannel)
+      std::swap(sizes[1], sizes[2]);
     Object object{{"name", component.name},
                   {"dtype", typeName(component.tensor.getElementType())},
-                  {"shape", std::move(shape)},
+                  {"shape", Array(sizes)},
                   {"scope", kvcache::stringifyScope(component.scope)},
                   {"init", initialValue(component.init)}};
+    if (byChannel)
+      object["axis"] = 2;
     if (component.content)
       object["content"] = true;
     if (component.counter)

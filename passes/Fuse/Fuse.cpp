@@ -208,10 +208,13 @@ int64_t Fuse::segmentCount(int64_t rows, kvcache::LayoutAttr layout) {
   auto target = getOperation()->getAttrOfType<sparsity::TargetAttr>("sparsity.target");
   if (!target)
     return 0;
-  int64_t count = target.getMultiprocessors() / (rows * layout.getKvHeads());
-    // Segments of one list are the blocks of a cluster where there are any.
-  int64_t most = target.getClusters() ? 8 : 64;
-  return std::clamp<int64_t>(llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(count, 1))), 1, most);
+  int64_t lists = rows * layout.getKvHeads(), processors = target.getMultiprocessors();
+  if (!target.getClusters())
+    return std::clamp<int64_t>(llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(processors / lists, 1))), 1, 64);
+  // Segments of one list are the blocks of a cluster. Multiprocessors come in groups that a cluster must not leave, so that
+  // larger clusters leave about a fifth of them unused.
+  int64_t large = processors * 4 / 5 / lists;
+  return large > 2 ? std::min<int64_t>(large, 8) : std::clamp<int64_t>(processors / lists, 1, 2);
 }
 
 /// Decode attention is split over segments of its page lists: one query alone would leave most threads idle.

@@ -9,6 +9,15 @@ using namespace mlir;
 using namespace sparse;
 using namespace sparse::sparsity;
 
+/// Whether a GPU scores faster from fields that lie by channel: a query head that selects for itself needs of each channel
+/// only the field that the query's sign picks, half of the bytes. Its warp loads 8 pages of 16 bits at once.
+static bool readsByChannel(SelectionPolicyInterface selection, const LayerFacts &facts, int64_t maxPages) {
+  bool alone = facts.heads == facts.kvHeads || selection.isPerQueryHead();
+  SmallVector<QueryPart> parts = selection.getScoreParts();
+  return alone && maxPages % 8 == 0 && parts.size() == 2 && parts[0] != QueryPart::Whole &&
+         parts[1] != QueryPart::Whole && parts[0] != parts[1];
+}
+
 kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, SelectionPolicyInterface selection,
                                         ArrayAttr kvPolicies) {
   MLIRContext *context = op->getContext();
@@ -56,10 +65,12 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
     slots += 1;
   // A GPU's warp reads whole keys; the CPU's vector registers hold one channel of many keys.
   bool keysBySlot = op->getParentOfType<ModuleOp>()->hasAttr("sparsity.target");
+  auto maxPages = static_cast<int64_t>(llvm::divideCeil(slots, facts.page));
+  bool fieldsByChannel = keysBySlot && selection && readsByChannel(selection, facts, maxPages);
   auto build = [&](auto fn) {
-    return fn(facts.kvHeads, facts.keyDim, facts.valueDim, facts.page, facts.type, slotted,
-              static_cast<int64_t>(llvm::divideCeil(slots, facts.page)), b.getDenseI64ArrayAttr(caps), prefillCap,
-              b.getArrayAttr(fields), b.getArrayAttr(attributes), keysBySlot);
+    return fn(facts.kvHeads, facts.keyDim, facts.valueDim, facts.page, facts.type, slotted, maxPages,
+              b.getDenseI64ArrayAttr(caps), prefillCap, b.getArrayAttr(fields), b.getArrayAttr(attributes), keysBySlot,
+              fieldsByChannel);
   };
   auto emit = [&] { return op->emitError(); };
   if (failed(build([&](auto... args) { return kvcache::LayoutAttr::verify(emit, args...); })))

@@ -93,7 +93,7 @@ public:
   Value loadOnce(Span span, Value index);
   Value loadAgain(Span span, Value index, int64_t width = 1); // every time, where it stands: no register keeps it
   void store(Value value, Span span, Value index);
-  /// Shared memory of the block, zero cost; one allocation per call.
+  /// Shared memory of the block, zero cost; one allocation per call, outside control flow.
   Span shared(Type element, int64_t count, StringRef name = "tile");
   /// The dynamic shared memory of the launch, from byte `offset` on (a multiple of 16); its size is in the geometry.
   Span dynamicShared(Type element, int64_t offset);

@@ -10,9 +10,11 @@ static Value assembly(Device &d, Type result, ValueRange operands, StringRef tex
       .getResult(0);
 }
 
-StreamLoad::StreamLoad(Device &d) : d(d) {
-  policy = assembly(d, d.b.getI64Type(), {}, "createpolicy.fractional.L2::evict_first.b64 $0, 1.0;", "=l");
+Value sparse::device::evictFirst(Device &d) {
+  return assembly(d, d.b.getI64Type(), {}, "createpolicy.fractional.L2::evict_first.b64 $0, 1.0;", "=l");
 }
+
+StreamLoad::StreamLoad(Device &d) : d(d), policy(evictFirst(d)) {}
 
 SmallVector<Value> StreamLoad::operator()(Value globalPointer) const {
   Type i32 = d.b.getI32Type();

@@ -19,6 +19,9 @@ private:
   Value policy;
 };
 
+/// The cache policy (i64) of bytes that are the first to leave the L2 cache.
+Value evictFirst(Device &d);
+
 } // namespace sparse::device
 
 #endif

@@ -43,6 +43,7 @@ class Case:
     window: int = -1
     streaming: Streaming | None = None
     selection: Selection | None = None
+    fields_by_channel: bool = False
     shows_list: bool = True  # the selected pages are outputs, too, so that kernels between them stay apart
 
     @property
@@ -95,7 +96,7 @@ def _layout(case):
         f"#kvcache.layout<kv_heads = {case.kv_heads}, key_dim = {case.key_dim}, value_dim = {case.value_dim}, "
         f"page = {case.page}, type = {case.dtype}, slotted = {str(case.slotted).lower()}, max_pages = {case.max_pages}, "
         f"caps = {caps}, prefill_cap = none, fields = [{', '.join(fields)}], policies = [{', '.join(policies)}], "
-        "keys_by_slot = true>"
+        f"keys_by_slot = true, fields_by_channel = {str(case.fields_by_channel).lower()}>"
     )
 
 

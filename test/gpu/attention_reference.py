@@ -85,6 +85,8 @@ class Cache:
             page_max, page_min = page_max[:, :, repeat], page_min[:, :, repeat]
         for name, values in (("page_max", page_max), ("page_min", page_min)):
             bits, rounded = to_bits(values, c.dtype)
+            if c.fields_by_channel:
+                bits = np.swapaxes(bits, 2, 3)
             self.fields[name] = (np.ascontiguousarray(bits), rounded)
 
     def components(self):

@@ -20,7 +20,7 @@ def random_case(rng, index):
     """A shape that decode may meet."""
     kv_heads, groups = rng.choice([1, 2, 3, 4]), rng.choice([1, 2, 3, 4, 5, 6, 7, 8, 8, 12])
     key_dim = rng.choice([8, 16, 24, 32, 40, 64, 64, 80, 96, 128, 128, 256])
-    page, max_pages = rng.choice([1, 4, 8, 16, 16, 16, 24, 32, 64]), rng.choice([3, 16, 64, 100, 300])
+    page, max_pages = rng.choice([1, 4, 8, 16, 16, 16, 24, 32, 64]), rng.choice([3, 16, 64, 104, 296, 300])
     case = Case(
         name=f"case_{index}",
         rows=rng.choice([1, 1, 2, 4, 8]),
@@ -47,6 +47,8 @@ def random_case(rng, index):
             pages, rng.choice([0, 0, 1]), rng.choice(["max", "sum"]), rng.random() < 0.25
         )
         case.shows_list = rng.random() < 0.4
+        alone = case.groups == 1 or rng.random() < 0.2
+        case.fields_by_channel = alone and case.max_pages % 8 == 0 and rng.random() < 0.6
     return case
 
 
@@ -64,7 +66,7 @@ def llama_cases():
     shape = dict(heads=32, key_dim=128, value_dim=128, page=16, shows_list=False)
     selected = Selection(pages=128)
     return [
-        Case("quest_mha_32k", kv_heads=32, max_pages=2048, selection=selected, **shape),
+        Case("quest_mha_32k", kv_heads=32, max_pages=2048, selection=selected, fields_by_channel=True, **shape),
         Case("quest_32k", kv_heads=8, max_pages=2048, selection=selected, **shape),
         Case("quest_128k", kv_heads=8, max_pages=8192, selection=Selection(pages=256), **shape),
         Case("quest_32k_b8", kv_heads=8, rows=8, max_pages=2048, selection=selected, **shape),

@@ -1,6 +1,8 @@
 //===-- AttendMma.cpp - Attention over segments of page lists, on tensor cores ------------------------------------===//
 #include "passes/ToGPU/Templates/AttendMma.h"
+#include "passes/ToGPU/AsyncCopy.h"
 #include "passes/ToGPU/Templates/Templates.h"
+#include "passes/ToGPU/Templates/TileRing.h"
 #include "passes/ToGPU/TensorCore.h"
 
 #include <array>
@@ -22,12 +24,6 @@ std::string sparse::device::whyNotMma(kvcache::LayoutAttr layout) {
     if (dim > 128)
       return "a head dimension of " + std::to_string(dim) + " needs more registers than a thread has";
   return "";
-}
-
-int64_t sparse::device::attendWarps(int64_t lists, int64_t segments, sparsity::TargetAttr target) {
-  // Multiprocessors come in groups that a cluster must not leave; with more than two blocks some stay unused.
-  bool isTight = segments > 2 && lists * segments * 10 > target.getMultiprocessors() * 9;
-  return target.getClusters() && isTight ? 4 : 8;
 }
 
 //===-- Queries ---------------------------------------------------------------------------------------------------===//
@@ -295,6 +291,42 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
   return MmaState::unpack(ArrayRef(carried).drop_front(3 + keyRegisters + valueRegisters));
 }
 
+MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState state,
+                                 function_ref<TilePlace(Value at)> find, TileRing &ring) {
+  auto fetch = [&](Value at, Value stage) {
+    d.ifThen(d.lt(at, last), [&] { ring.fetch(find(at), stage); });
+    commitCopies(d); // a group for every tile, also for none
+  };
+  for (int64_t stage = 0; stage < TileRing::kStages; ++stage)
+    fetch(d.add(first, d.mul(step, d.i32(stage))), d.i32(stage));
+  SmallVector<Value> carried{d.i32(0)};
+  llvm::append_range(carried, state.pack());
+  carried = d.loop(first, last, step, carried, [&](Value at, ValueRange inner) {
+    Value stage = inner[0];
+    MmaState folded = MmaState::unpack(inner.drop_front());
+    waitForCopies(d, TileRing::kStages - 1);
+    d.syncWarp();
+    SmallVector<Value> keys, values, visible;
+    for (int64_t half = 0; half < 2; ++half)
+      for (int64_t j = 0; j < keyLoads; ++j)
+        llvm::append_range(keys, ring.key(stage, d.add(group, d.i32(8 * half)),
+                                          loadIndex(d, quad, 4 * j, 4, layout.getKeyDim() / kLoadChannels)));
+    SmallVector<Value> weights = weigh(find(at), keys, folded, visible);
+    for (int64_t c = 0; c < valueGroups; ++c)
+      for (int64_t slot : {0, 1, 8, 9})
+        llvm::append_range(values, ring.value(stage, d.add(slots[0], d.i32(slot)),
+                                              loadIndex(d, group, 8 * c, 8, layout.getValueDim() / kLoadChannels)));
+    addValues(weights, values, visible, folded);
+    d.syncWarp(); // all lanes have read the tile
+    fetch(d.add(at, d.mul(step, d.i32(TileRing::kStages))), stage);
+    Value next = d.add(stage, d.i32(1));
+    SmallVector<Value> carriedOn{d.select(d.eq(next, d.i32(TileRing::kStages)), d.i32(0), next)};
+    llvm::append_range(carriedOn, folded.pack());
+    return carriedOn;
+  });
+  return MmaState::unpack(ArrayRef(carried).drop_front());
+}
+
 void MmaAttention::leave(const MmaState &state, AttendBlock &block) {
   int64_t dv = layout.getValueDim();
   Value sum = d.addF(state.sum, d.shuffleXor(state.sum, 1));
@@ -333,7 +365,7 @@ static LogicalResult emit(DeviceKernel &k) {
   Buffer &top = k.results[1]; // [T, Hs, S, G]
   int64_t selecting = top.size(1), segments = top.size(2), groups = top.size(3), dv = layout.getValueDim();
   int64_t heads = std::min<int64_t>(groups, kProductHeads), tilesOfHeads = llvm::divideCeil(groups, heads);
-  AttendBlock block{k, heads, dv, attendWarps(selecting * top.size(0), segments, k.target)};
+  AttendBlock block{k, heads, dv, kAttendWarps};
   k.grid = {segments * tilesOfHeads, selecting, top.size(0)};
   k.block = {block.warps * kWarp, 1, 1};
 

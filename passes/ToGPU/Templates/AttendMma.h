@@ -21,10 +21,8 @@ inline constexpr int64_t kTileSlots = 16, kProductHeads = 8, kLoadChannels = 8;
 /// Why tensor cores can't attend over a cache of this layout; empty when they can.
 std::string whyNotMma(kvcache::LayoutAttr layout);
 
-/// Warps of a block that takes one of `segments` segments of one of `lists` lists. Dense lists and selected ones must have
-/// the same, as a block folds its warps in order. Where clusters with a block on every multiprocessor would not find place at
-/// once, blocks are half as large, so that two fit.
-int64_t attendWarps(int64_t lists, int64_t segments, sparsity::TargetAttr target);
+/// Warps of a block, the same for dense lists and for selected ones, as a block folds its warps in order.
+inline constexpr int64_t kAttendWarps = 8;
 
 /// Queries rounded to the cache's type, and what that left over: four registers for each load of a lane.
 struct QueryFragments {
@@ -63,6 +61,8 @@ struct TilePlace {
   Value logical, physical, tile;
 };
 
+class TileRing;
+
 class MmaAttention {
 public:
   MmaAttention(DeviceKernel &k, PageList &list, int64_t window, double scale, double softcap, SharedQueries queries);
@@ -70,6 +70,9 @@ public:
   /// Folds tiles first, first + step, … below `last` into the state. The loads of a tile go into the registers of the one
   /// before as soon as these are free, and are under way while the rest of it is folded.
   MmaState foldTiles(Value first, Value last, Value step, MmaState state, function_ref<TilePlace(Value at)> find);
+  /// The same with tiles that come through shared memory: more of them are under way, and they take no registers.
+  MmaState foldTiles(Value first, Value last, Value step, MmaState state, function_ref<TilePlace(Value at)> find,
+                     TileRing &ring);
   /// Leaves the warp's state in the block's memory.
   void leave(const MmaState &state, AttendBlock &block);
 

@@ -6,7 +6,7 @@
 
 namespace sparse::device {
 
-/// Why the fields that a score reads can't be read like keys, one for each page; empty when they can.
+/// Why the fields that a score reads can't be read like keys, a row for each page; empty when they can.
 std::string whyNotKeyLike(sparsity::ScoreOp op);
 
 } // namespace sparse::device

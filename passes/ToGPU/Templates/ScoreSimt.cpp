@@ -1,6 +1,7 @@
 //===-- ScoreSimt.cpp - Scores of pages by any policy's term, some lanes for each page ----------------------------===//
 #include "passes/ToGPU/Templates/PageList.h"
 #include "passes/ToGPU/Templates/RowShare.h"
+#include "passes/ToGPU/Templates/ScoreChannels.h"
 #include "passes/ToGPU/Templates/ScoreFields.h"
 #include "passes/ToGPU/Templates/Templates.h"
 
@@ -22,6 +23,8 @@ static kvcache::FieldAttr fieldNamed(kvcache::LayoutAttr layout, StringRef name)
 
 std::string sparse::device::whyNotKeyLike(sparsity::ScoreOp op) {
   kvcache::LayoutAttr layout = op.getState().getType().getLayout();
+  if (layout.getFieldsByChannel())
+    return "the fields lie by channel";
   if (layout.getKeyDim() % 8 != 0)
     return "a key dimension of " + std::to_string(layout.getKeyDim()) + " is no multiple of 8";
   for (StringRef name : cast<sparsity::SelectionPolicyInterface>(op.getPolicy()).getScoreFields()) {
@@ -35,7 +38,8 @@ std::string sparse::device::whyNotKeyLike(sparsity::ScoreOp op) {
 }
 
 static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr) {
-  return whyNotKeyLike(cast<sparsity::ScoreOp>(headOf(kernel)));
+  auto op = cast<sparsity::ScoreOp>(headOf(kernel));
+  return op.getState().getType().getLayout().getFieldsByChannel() ? whyNotChannels(op) : whyNotKeyLike(op);
 }
 
 namespace {
@@ -94,6 +98,10 @@ static LogicalResult emit(DeviceKernel &k) {
   auto op = cast<sparsity::ScoreOp>(k.ops.front());
   LayerBuffers &layer = k.layer(op.getState());
   kvcache::LayoutAttr layout = layer.layout;
+  if (layout.getFieldsByChannel())
+    return emitScoreChannels(k);
+  d.waitForLaunchBefore();
+  d.allowNextLaunch();
   Buffer &scores = k.results[0], &query = k.buffer(op.getQuery()); // [T, Hs, pages]
   int64_t selecting = scores.size(1), pages = scores.size(2), dk = layout.getKeyDim();
   int64_t groups = query.size(1) / dk / selecting;
@@ -131,4 +139,4 @@ static LogicalResult emit(DeviceKernel &k) {
   return success();
 }
 
-const Template sparse::device::scoreSimtTemplate{whyNot, emit};
+const Template sparse::device::scoreSimtTemplate{whyNot, emit, /*waitsItself=*/true};

@@ -10,6 +10,7 @@
 #include "passes/ToGPU/Templates/AttendMma.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToGPU/Templates/Threshold.h"
+#include "passes/ToGPU/Templates/TileRing.h"
 
 using namespace sparse;
 using namespace sparse::device;
@@ -51,19 +52,21 @@ static int64_t keysOfThread(int64_t pages, int64_t threads) {
 }
 
 namespace {
-/// Dynamic shared memory of a block, bytes from its start.
+/// Dynamic shared memory of a block, bytes from its start. Tiles come where the selection has been.
 struct BlockMemory {
-  int64_t chosen, table, stage, bytes;
+  int64_t chosen, table, stage, tiles, bytes;
 
-  BlockMemory(int64_t pagesOfSegment, int64_t pages, int64_t threads) : chosen(0) {
+  BlockMemory(int64_t pagesOfSegment, int64_t pages, int64_t threads, int64_t tileBytes) : chosen(0) {
     table = llvm::alignTo(chosen + pagesOfSegment * 8, 16);
     stage = llvm::alignTo(table + pages * 4, 16);
     int64_t keys = keysOfThread(pages, threads);
-    bytes = stage + (keys > kManyKeys ? threads * (keys + kStagePadding) * 4 : 0);
+    tiles = llvm::alignTo(table, 128);
+    bytes = std::max(stage + (keys > kManyKeys ? threads * (keys + kStagePadding) * 4 : 0), tiles + tileBytes);
   }
   static BlockMemory of(sparsity::SelectOp select, sparsity::AttendPartOp attend, int64_t threads) {
     return BlockMemory(llvm::divideCeil(shapeOf(select.getIndices())[2], shapeOf(attend.getTop())[2]),
-                       shapeOf(select.getScores())[2], threads);
+                       shapeOf(select.getScores())[2], threads,
+                       TileRing::bytes(attend.getState().getType().getLayout(), threads / kWarp));
   }
 };
 
@@ -81,10 +84,9 @@ std::string sparse::device::whyNotOneLaunch(sparsity::SelectOp select, sparsity:
     return "a list has more segments than a cluster has blocks";
   if (parts[3] > kProductHeads)
     return std::to_string(parts[3]) + " query heads are more than the rows of a product";
-  if (keysOfThread(shapeOf(select.getScores())[2], kWarp * attendWarps(parts[0] * parts[1], parts[2], target)) >
-      kMostKeys)
+  constexpr int64_t threads = kWarp * kAttendWarps;
+  if (keysOfThread(shapeOf(select.getScores())[2], threads) > kMostKeys)
     return "threads can't hold the keys of " + std::to_string(shapeOf(select.getScores())[2]) + " pages";
-  int64_t threads = kWarp * attendWarps(parts[0] * parts[1], parts[2], target);
   if (BlockMemory::of(select, attend, threads).bytes + kStaticShared > target.getSharedMemory())
     return "a block's shared memory can't hold the table of the pages";
   return "";
@@ -284,7 +286,7 @@ static LogicalResult emit(DeviceKernel &k) {
   int64_t selecting = shape[1], blocks = shape[2], groups = shape[3], dv = layout.getValueDim();
   int64_t budget = shapeOf(step.select.getIndices())[2];
   k.grid = {blocks, selecting, shape[0]};
-  int64_t warps = attendWarps(shape[0] * selecting, blocks, k.target), threads = warps * kWarp;
+  constexpr int64_t warps = kAttendWarps, threads = warps * kWarp;
   k.block = {threads, 1, 1};
   k.cluster = blocks;
   BlockMemory memory = BlockMemory::of(step.select, op, threads);
@@ -323,11 +325,13 @@ static LogicalResult emit(DeviceKernel &k) {
 
   int64_t tiles = MmaAttention::tilesOfPage(layout);
   Value pages = d.minS(d.sub(list.pages, first), length);
+  TileRing ring(k, layer, memory.tiles);
   MmaState state = warp.foldTiles(d.warp(), d.mul(pages, d.i32(tiles)), d.i32(warps), MmaState::empty(d, dv),
                                   [&](Value at) -> TilePlace {
                                     Value pair = d.load(selection.chosen, d.mul(d.divU(at, tiles), d.i32(2)), 2);
                                     return {d.element(pair, 0), d.element(pair, 1), d.remU(at, tiles)};
-                                  });
+                                  },
+                                  ring);
   AttendBlock block{k, groups, dv, warps};
   warp.leave(state, block);
   d.barrier();

@@ -240,6 +240,8 @@ def FusePass : Pass<"sparse-fuse", "::mlir::ModuleOp"> {
     Option<"weightsType", "weights-dtype", "std::string", "\"f32\"", "Element type of packed weights: f32 or bf16">,
     Option<"panel", "panel", "int64_t", "64", "Widest panel of a packed weight">,
     Option<"segment", "segment", "int64_t", "16", "Least pages of one segment of decode attention">,
+    Option<"batchInvariant", "batch-invariant", "bool", "false",
+           "On a GPU: split the lists of every bucket as those of one sequence">,
   ];
   let dependentDialects = ["::sparse::plan::PlanDialect", "::sparse::sparsity::SparsityDialect",
                            "::sparse::onnx::ONNXDialect", "::mlir::tensor::TensorDialect"];

@@ -117,6 +117,8 @@ void declare(Args &args, CompileOptions &options) {
   args.option([&](llvm::StringRef text) { return parseTargets(options.targets, text); }, "target", "TARGET,...",
               "what to generate code for: cpu (default), cuda:ARCH, or both");
   args.flag(options.road.reference, "reference", "keep every kernel in its reference lowering: scalar loops");
+  args.flag(options.road.batchInvariant, "batch-invariant",
+            "a sequence gets the same bits in a batch as alone: always so on the CPU;\non a GPU batches pay for it");
   args.option([&](llvm::StringRef text) { return parsePhase(options.from, text); }, "compile-from", "PHASE",
               "start from the IR after this phase:" + phases);
   args.option([&](llvm::StringRef text) { return parsePhase(options.to, text); }, "compile-to", "PHASE",

@@ -70,6 +70,7 @@ void sparse::driver::addPhase(OpPassManager &manager, Phase phase, const RoadOpt
   case Phase::Fuse: {
     FusePassOptions fuse;
     fuse.weightsType = options.weightsType;
+    fuse.batchInvariant = options.batchInvariant;
     fuse.oneLaunch = !options.reference; // a reference kernel has the tasks of one op
     manager.addPass(createFusePass(fuse));
     if (options.onDevice) {

@@ -28,6 +28,7 @@ struct RoadOptions {
   std::string policyFile;
   std::vector<std::string> attention, kv;
   bool reference = false;
+  bool batchInvariant = false; ///< on a GPU: a batch gives the bits of single sequences
   bool onDevice = false; ///< the module has a `sparsity.target`: kernels for a GPU
 };
 

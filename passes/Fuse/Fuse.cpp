@@ -203,12 +203,13 @@ int64_t Fuse::segmentLength(kvcache::LayoutAttr layout) {
 }
 
 /// Equal segments of every list, on a GPU: as many blocks as the device has multiprocessors. A function of the entry
-/// alone, so that dense and sparse layers fold alike. 0 on a CPU: segments of a fixed length.
+/// alone, so that dense and sparse layers fold alike; the same for all entries if batches must be. 0 on a CPU: segments of a
+/// fixed length.
 int64_t Fuse::segmentCount(int64_t rows, kvcache::LayoutAttr layout) {
   auto target = getOperation()->getAttrOfType<sparsity::TargetAttr>("sparsity.target");
   if (!target)
     return 0;
-  int64_t lists = rows * layout.getKvHeads(), processors = target.getMultiprocessors();
+  int64_t lists = (batchInvariant ? 1 : rows) * layout.getKvHeads(), processors = target.getMultiprocessors();
   if (!target.getClusters())
     return std::clamp<int64_t>(llvm::bit_floor(static_cast<uint64_t>(std::max<int64_t>(processors / lists, 1))), 1, 64);
   // Segments of one list are the blocks of a cluster. Multiprocessors come in groups that a cluster must not leave, so that

@@ -10,6 +10,7 @@ exporters when the corpus is at hand. FOLDER.tar.gz is the same in one file, at 
 """
 
 import argparse
+import hashlib
 import json
 import random
 import re
@@ -114,8 +115,22 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
+def share_equal_files(folder: Path, least: int = 1 << 16) -> None:
+    """Files of the same bytes become one with several names, which an archive stores once: models share their weights."""
+    first: dict[bytes, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size >= least:
+            digest = hashlib.sha256(path.read_bytes()).digest()
+            if digest in first:
+                path.unlink()
+                path.hardlink_to(first[digest])
+            first.setdefault(digest, path)
+
+
 def size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    """Bytes of a file, or of all below a folder; of what has several names once."""
+    files = {file.stat().st_ino: file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file()}
+    return sum(files.values())
 
 
 def pack(out: Path) -> Path:
@@ -154,9 +169,10 @@ def main() -> int:
     suite = {"target": arguments.target, "made_from": git_commit(), "tests": tests}
     (out / "suite.json").write_text(json.dumps(suite, indent=1) + "\n")
 
+    share_equal_files(out / "models")
     archive = pack(out)
     for part in sorted(out.iterdir()):
-        print(f"{(size(part) if part.is_dir() else part.stat().st_size) / 1e6:8.2f} MB  {part.name}")
+        print(f"{size(part) / 1e6:8.2f} MB  {part.name}")
     total = archive.stat().st_size
     print(f"{total / 1e6:8.2f} MB  {archive}: {len(tests)} tests and {len(cases)} attention cases")
     if total > LIMIT:

@@ -17,6 +17,7 @@ import sparse_opt
 PROMPT, STEPS = 75, 40
 PIECES = (5, 64, 1, 33)  # of prompts, with a decode step after each
 BATCH = ((1, 24), (5, 7), (17, 30), (64, 12), (70, 18))  # prompt, steps
+DEVICE = "cuda"
 CLOSE = {"f32": 1e-4, "bf16": 0.25}  # largest difference that batches may make
 
 
@@ -44,14 +45,14 @@ def difference(one: np.ndarray, other: np.ndarray) -> str:
 
 
 def repeat(path: str) -> tuple[str, str]:
-    model = sparse_opt.load(path, device="cuda")
+    model = sparse_opt.load(path, device=DEVICE)
     ids = token_ids(model, 1, 300)
     first, second = (logits_of(model, ids, PROMPT, PIECES) for _ in range(2))
     return difference(first, second), f"{len(first)} rows of logits, all bits equal"
 
 
 def whole(path: str, dense: str) -> tuple[str, str]:
-    model, other = (sparse_opt.load(one, device="cuda") for one in (path, dense))
+    model, other = (sparse_opt.load(one, device=DEVICE) for one in (path, dense))
     ids = token_ids(model, 2, 300)
     rows = 0
     for prompt in (1, PROMPT):
@@ -63,7 +64,7 @@ def whole(path: str, dense: str) -> tuple[str, str]:
 
 
 def batch(path: str) -> tuple[str, str]:
-    model = sparse_opt.load(path, device="cuda")
+    model = sparse_opt.load(path, device=DEVICE)
     context = model.context(max_sequences=len(BATCH))
     rows = [np.split(token_ids(model, 10 + i, prompt + steps), [prompt]) for i, (prompt, steps) in enumerate(BATCH)]
     alone = []

@@ -2,15 +2,17 @@
 
 import json
 import sys
+import tarfile
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import run_suite  # noqa: E402
-from make_suite import card_tests, libraries  # noqa: E402
+from make_suite import card_tests, libraries, pack, share_equal_files, size  # noqa: E402
 from run_suite import Card, Outcome, Runner, Test, Unusable, run_all  # noqa: E402
 
 # Announces and answers the cases it is asked for; "bad" fails, "crash" ends the process.
@@ -117,6 +119,28 @@ def test_comparisons(bundle: Path) -> None:
     assert "row 0" in outcomes[1].text
 
 
+GTEST = """#!{python}
+import sys
+name = sys.argv[1].split("=")[1]
+print("Running main() from gtest_main.cc")
+if name == "Good":
+    print("[  PASSED  ] 1 test.")
+elif name == "Bad":
+    print("CudaCardTest.cpp:3: Failure\\nExpected equality")
+    sys.exit(1)
+elif name != "Missing":
+    why = {{"Blas": "the model's prompts need cuBLASLt", "Blind": "there is no card, or no code for it"}}[name]
+    print(f"CudaCardTest.cpp:24: Skipped\\n{{why}}\\n\\n[  SKIPPED ] {{name}} (0 ms)\\n[  PASSED  ] 0 tests.")
+"""
+
+
+def test_googletests(bundle: Path) -> None:
+    program(bundle / "bin" / "SparseRuntimeTests", GTEST)
+    names = {"Good": "passed", "Bad": "failed", "Blas": "skipped", "Blind": "failed", "Missing": "failed"}
+    tests = [Test(f"runtime/{name}", "gtest", True, {"filter": name}) for name in names]
+    assert statuses(run(Runner(bundle, 1, None, 60), tests)) == names
+
+
 def test_a_hanging_process_fails(bundle: Path) -> None:
     program(bundle / "bin" / "sparse-run", "#!{python}\nimport time\ntime.sleep(60)\n")
     (outcome,) = run(Runner(bundle, 1, None, 0.5), [verify("same")])
@@ -198,3 +222,20 @@ def test_libraries_of_a_binary() -> None:
         "libcrypto.so.3": "/usr/lib/libcrypto.so.3",
         "ld-linux-x86-64.so.2": "/lib64/ld-linux-x86-64.so.2",
     }
+
+
+def test_equal_files_are_packed_once(tmp_path: Path) -> None:
+    out = tmp_path / "suite"
+    data = np.random.default_rng(0).bytes(200_000)
+    for name, content in {"a": data, "b": data, "c": data[::-1], "small": b"1", "little": b"1"}.items():
+        (out / name).mkdir(parents=True)
+        (out / name / "weights").write_bytes(content)
+    share_equal_files(out)
+    assert size(out) == 400_002
+    archive = pack(out)
+    assert 400_000 < archive.stat().st_size < 402_000
+    with tarfile.open(archive) as file:
+        file.extractall(tmp_path / "there", filter="data")
+    there = tmp_path / "there" / "suite"
+    assert (there / "b" / "weights").read_bytes() == data
+    assert (there / "c" / "weights").read_bytes() == data[::-1]

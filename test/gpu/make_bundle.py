@@ -75,11 +75,11 @@ def llama_cases():
     ]
 
 
-def compile_cases(sparse_opt, cases, out):
+def compile_cases(sparse_opt, cases, out, arch="sm_90a"):
     """Writes the bundle to the folder `out`."""
     with tempfile.TemporaryDirectory() as folder:
         source, artifact = pathlib.Path(folder, "cases.mlir"), pathlib.Path(folder, "cases.spx")
-        source.write_text(module_text(cases))
+        source.write_text(module_text(cases, arch))
         subprocess.run(
             [sparse_opt, "compile", str(source), "--compile-from", "stateful", "-o", str(artifact)], check=True
         )

@@ -1,8 +1,8 @@
 """Runs every case of a bundle on the GPU with random caches and compares with double precision.
 
-    python3 run_attention.py [--states N] [--only NAME]
+    python3 run_attention.py [--states N] [--only NAME | --cases NAME,...] [--lines]
 
-Needs NumPy and the CUDA driver.
+Needs NumPy and the CUDA driver. With --lines every case is announced and answered by one line of JSON, for run_suite.py.
 """
 
 import argparse
@@ -119,47 +119,72 @@ def check(case, cache, query, sequences, got, tolerance, share):
     return worst
 
 
+def run_case(device, module, case, args, outputs):
+    """Runs a case with every cache; what failed, and the worst error. `outputs` keeps what twins are compared with."""
+    step = Step(device, module, args.bundle, case)
+    failures, worst = [], 0.0
+    for index in range(args.states):
+        rng = np.random.default_rng(index)
+        extra = int(rng.integers(0, 3))
+        cache = reference.Cache(case, rng, case.rows + extra, "full" if index == 1 else "random", ties=index % 3 == 2)
+        sequences = rng.permutation(case.rows + extra)[: case.rows].astype(np.int32)
+        query = rng.standard_normal((case.rows, case.heads * case.key_dim), dtype=np.float32)
+        try:
+            got = step.run(cache, query, sequences)
+            outputs[case.name, index] = {name: got[name] for name in ("out", "lse")}
+            twin = outputs.get((case.name.removesuffix(DENSE_TWIN), index))
+            for name in ("out", "lse"):
+                same = np.array_equal(twin[name].view(np.int32), got[name].view(np.int32)) if twin else True
+                require(same, f"{name} has other bits than with a selection of every page")
+            worst = max(worst, check(case, cache, query, sequences, got, args.tolerance, args.share))
+        except Failure as failure:
+            failures.append(f"state {index}: {failure}")
+    step.plan.free()
+    return failures, worst
+
+
+def chosen_cases(args):
+    cases = [Case.from_json(c) for c in json.loads((args.bundle / "cases.json").read_text())]
+    if args.cases:
+        return [case for case in cases if case.name in args.cases.split(",")]
+    return [case for case in cases if args.only in case.name]
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=pathlib.Path, default=HERE)
     parser.add_argument("--states", type=int, default=5, help="random caches for each shape")
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--cases", default="", metavar="NAME,...", help="these cases")
+    parser.add_argument("--lines", action="store_true", help="a line of JSON when a case starts and when it ends")
     parser.add_argument("--tolerance", type=float, default=2e-5)
     parser.add_argument("--share", type=float, default=1.0, help="part of the heads whose attention is compared")
     args = parser.parse_args()
     device = Device()
     module = Module((args.bundle / "kernels.cubin").read_bytes())
-    cases = [Case.from_json(c) for c in json.loads((args.bundle / "cases.json").read_text())]
-    failures = done = 0
+    failed = shown = 0
     outputs = {}  # of selecting cases, by name and state
     worst = 0.0
     start = time.time()
+    cases = chosen_cases(args)
     for case in cases:
-        if args.only not in case.name:
+        if args.lines:
+            print(json.dumps({"start": case.name}), flush=True)
+        began = time.time()
+        failures, error = run_case(device, module, case, args, outputs)
+        worst, failed = max(worst, error), failed + len(failures)
+        if args.lines:
+            answer = {"case": case.name, "failures": failures, "worst": error, "seconds": time.time() - began}
+            print(json.dumps(answer), flush=True)
             continue
-        step = Step(device, module, args.bundle, case)
-        for index in range(args.states):
-            rng = np.random.default_rng(index)
-            extra = int(rng.integers(0, 3))
-            cache = reference.Cache(case, rng, case.rows + extra, "full" if index == 1 else "random", ties=index % 3 == 2)
-            sequences = rng.permutation(case.rows + extra)[: case.rows].astype(np.int32)
-            query = rng.standard_normal((case.rows, case.heads * case.key_dim), dtype=np.float32)
-            try:
-                got = step.run(cache, query, sequences)
-                outputs[case.name, index] = {name: got[name] for name in ("out", "lse")}
-                twin = outputs.get((case.name.removesuffix(DENSE_TWIN), index))
-                for name in ("out", "lse"):
-                    same = np.array_equal(twin[name].view(np.int32), got[name].view(np.int32)) if twin else True
-                    require(same, f"{name} has other bits than with a selection of every page")
-                worst = max(worst, check(case, cache, query, sequences, got, args.tolerance, args.share))
-            except Failure as failure:
-                failures += 1
-                if failures <= 10:
-                    print(f"FAIL {case} state {index}: {failure}")
-            done += 1
-        step.plan.free()
-    print(f"{device.name}: {done} cases, {failures} failed, worst error {worst:.2e}, {time.time() - start:.1f} s")
-    sys.exit(failures > 0)
+        for failure in failures:
+            shown += 1
+            if shown <= 10:
+                print(f"FAIL {case} {failure}")
+    if not args.lines:
+        done = len(cases) * args.states
+        print(f"{device.name}: {done} cases, {failed} failed, worst error {worst:.2e}, {time.time() - start:.1f} s")
+    sys.exit(failed > 0)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ namespace toy {
 /// The toy kernels for a card: PTX; empty when the build could not make it.
 inline std::string cardCode() {
 #ifdef TOY_PTX
-  return Artifact::readFile(TOY_PTX);
+  return Artifact::readFile(builtFile(TOY_PTX));
 #else
   return "";
 #endif

@@ -72,6 +72,10 @@ struct Artifact {
 
 Artifact makeArtifact(const Config &config);
 
+/// A file that the build made for the tests: where it was made, or of the same
+/// name in the folder that the variable SPARSE_TEST_FILES names.
+std::string builtFile(const std::string &path);
+
 /// The way to a value: member names and indices.
 using Path = std::vector<std::string>;
 

@@ -17,6 +17,11 @@ LAYERS = {
         "layers: 1, kv: {{streaming: {{sinks: 4, window: 508}}}}",
         "layers: 2, kv: {{h2o: {{heavy: 256, recent: 256}}}}",
     ),
+    "chunked": (
+        "layers: all, attention: {{page_topk: {{page: {page}, budget: 512}}}}",
+        "layers: 0-1, kv: {{h2o: {{heavy: 256, recent: 256, prefill: chunked}}}}",
+        "layers: 2, kv: {{h2o: {{heavy: 511, recent: 1, prefill: chunked}}}}",
+    ),
     "stacked": (
         "layers: all, attention: {{page_topk: {{page: {page}, budget: 512, per_query_head: true, sinks: 5}}}}",
         "layers: 1, kv: {{streaming: {{sinks: 4, window: 508, heads: [1]}}}}",

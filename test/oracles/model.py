@@ -2,7 +2,7 @@
 
 One step of a layer, in the order of methods.md §11: append, select pages, attend, add to the mass, evict. A prefill
 chunk appends all its tokens, then every query attends to what it may see, densely; eviction waits for the end of the
-prompt. Pages are pages of the slots of one KV head.
+prompt, or of the chunk where a policy says so. Pages are pages of the slots of one KV head.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,12 +73,13 @@ class Decoder:
         self.trace: list[list[HeadTrace]] = []
 
     def prefill(self, ids: Array, chunk: int | None = None) -> Array:
-        """Feeds a prompt in chunks, then lets the KV policies compact; logits [n, vocab] of every position."""
+        """Feeds a prompt in chunks and lets the KV policies compact; logits [n, vocab] of every position."""
         step = chunk or max(1, len(ids))
-        rows = [self._prefill_chunk(ids[start : start + step]) for start in range(0, len(ids), step)]
-        for policy, caches in zip(self.policies, self.caches, strict=True):
-            for head, cache in enumerate(caches):
-                _compact(policy.kv_of(head), cache)
+        rows = []
+        for start in range(0, len(ids), step):
+            rows.append(self._prefill_chunk(ids[start : start + step]))
+            self._compact(chunked=True)
+        self._compact(chunked=False)
         return np.concatenate(rows)
 
     def decode(self, token: int) -> Array:
@@ -124,6 +125,14 @@ class Decoder:
             x = self.network.finish(layer, x, np.stack(outputs, axis=1).reshape(q.shape))
         self.length += len(ids)
         return self.network.logits(x)
+
+    def _compact(self, chunked: bool) -> None:
+        """Cuts the heads whose policy cuts after chunks, or the others."""
+        for policy, caches in zip(self.policies, self.caches, strict=True):
+            for head, cache in enumerate(caches):
+                kv = policy.kv_of(head)
+                if (getattr(kv, "prefill", "dense") == "chunked") == chunked:
+                    _compact(kv, cache)
 
     def _grouped(self, q: Array) -> Array:
         """[rows, H, d] → [rows, Hk, group, d]."""

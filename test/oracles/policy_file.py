@@ -87,11 +87,8 @@ def _kv(methods: dict[str, Any], heads: Any, kv_heads: int) -> dict[int, KVPolic
         parameters = dict(parameters or {})
         if heads != [] and "heads" in parameters:
             raise ValueError("heads stands twice")
-        if parameters.get("prefill", "dense") != "dense":
-            raise ValueError("only prefill: dense has an oracle")
         # No heads are all heads.
         own = parse_range(parameters.pop("heads", heads), kv_heads) or range(kv_heads)
-        parameters.pop("prefill", None)
         if by_head.keys() & set(own):
             raise ValueError("two methods evict from one KV head")
         by_head |= dict.fromkeys(own, KV[name](**parameters))

@@ -4,6 +4,7 @@
 
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Value.h"
 #include "llvm/ADT/SmallVector.h"
 #include <string>
 
@@ -50,6 +51,15 @@ struct PolicySpec {
 
 /// What of a query's channel a score multiplies a field by: all of it, max(q, 0) or min(q, 0).
 enum class QueryPart { Whole, Positive, Negative };
+
+/// Which kept slots an evicted one goes into: the next ones by position, or the one with the most similar key.
+enum class MergeTargets { Following, Nearest };
+
+/// How an evicted slot changes its targets: whether it does (i1), its weight, and its part of their divisor (null where
+/// nothing divides, for every slot alike).
+struct MergeWeights {
+  mlir::Value merges, weight, part;
+};
 
 /// What a policy may ask about the layer it is to govern.
 struct LayerFacts {

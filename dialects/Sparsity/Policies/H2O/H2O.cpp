@@ -35,7 +35,9 @@ LogicalResult H2OAttr::verify(function_ref<InFlightDiagnostic()> emitError, Dict
 }
 
 std::string H2OAttr::whyNot(const LayerFacts &facts) const { return whyNotHeads(getHeads(), facts); }
-std::string H2OAttr::whyNotWith(Attribute other) const { return whyNotSameHeads(*this, other); }
+std::string H2OAttr::whyNotWith(Attribute other) const {
+  return whyNotSameHeads(KVPolicyInterface(*this), other);
+}
 
 ArrayRef<int64_t> H2OAttr::getHeads() const { return getParams().getAs<DenseI64ArrayAttr>("heads").asArrayRef(); }
 int64_t H2OAttr::getCap() const { return intParam(getParams(), "heavy") + intParam(getParams(), "recent"); }
@@ -46,10 +48,7 @@ kvcache::PrefillCap H2OAttr::getPrefillCap() const {
 bool H2OAttr::needsMass() const { return true; }
 
 void H2OAttr::getFields(const LayerFacts &, SmallVectorImpl<Attribute> &fields) const {
-  Builder b(getContext());
-  fields.push_back(kvcache::FieldAttr::get(getContext(), b.getStringAttr("mass"), kvcache::Scope::Slot,
-                                           b.getF32Type(), b.getDenseI64ArrayAttr({}), b.getF32FloatAttr(0.0),
-                                           /*content=*/false, /*counter=*/false));
+  fields.push_back(massField(getContext()));
 }
 
 SmallVector<StringRef> H2OAttr::getSlotFields() const { return {"mass"}; }

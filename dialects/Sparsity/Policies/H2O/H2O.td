@@ -4,8 +4,9 @@
 include "dialects/Sparsity/SparsityInterfaces.td"
 
 def Sparsity_H2OAttr : Sparsity_Policy<"H2O", "h2o",
-    [DeclareAttrInterfaceMethods<Sparsity_PolicyInterface, ["whyNot", "whyNotWith", "getFields"]>,
-     DeclareAttrInterfaceMethods<Sparsity_KVPolicyInterface, ["needsMass", "getSlotFields", "buildStatistic"]>]> {
+    [DeclareAttrInterfaceMethods<Sparsity_PolicyInterface,
+       ["whyNot", "whyNotWith", "getHeads", "getFields", "needsMass", "getSlotFields", "buildStatistic"]>,
+     DeclareAttrInterfaceMethods<Sparsity_KVPolicyInterface>]> {
   let summary = "H2O: heavy hitters by accumulated attention stay, beside the most recent keys";
   let description = [{
     Each slot accumulates the attention probability it receives, summed over the query heads of its KV head, in f32. A

@@ -1,6 +1,6 @@
 """A Llama that runs token by token or chunk by chunk, with any composition of policies.
 
-One step of a layer, in the order of methods.md §11: append, select pages, attend, add to the mass, evict. A prefill
+One step of a layer, in the order of methods.md §11: append, select pages, attend, add to the mass, evict and merge. A prefill
 chunk appends all its tokens, then every query attends to what it may see, densely; eviction waits for the end of the
 prompt, or of the chunk where a policy says so. Pages are pages of the slots of one KV head.
 """
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import h2o, page_topk, streaming
+from . import cam, h2o, page_topk, streaming
 from .cache import HeadCache
+from .cam import Cam
 from .dense import Network, attention_weights
 from .h2o import H2O
 from .page_topk import PageTopK
@@ -23,14 +24,19 @@ KVPolicy = Streaming | H2O
 
 @dataclass(frozen=True)
 class LayerPolicy:
-    """What one layer does. `kv` acts on all KV heads but those that `kv_by_head` names."""
+    """What one layer does. `kv` acts on all KV heads but those that `kv_by_head` names; `merge` likewise."""
 
     attention: PageTopK | None = None
     kv: KVPolicy | None = None
     kv_by_head: Mapping[int, KVPolicy] = field(default_factory=dict)
+    merge: Cam | None = None
+    merge_by_head: Mapping[int, Cam] = field(default_factory=dict)
 
     def kv_of(self, head: int) -> KVPolicy | None:
         return self.kv_by_head.get(head, self.kv)
+
+    def merge_of(self, head: int) -> Cam | None:
+        return self.merge_by_head.get(head, self.merge)
 
 
 DENSE = LayerPolicy()
@@ -53,6 +59,15 @@ class HeadTrace:
 
 
 @dataclass
+class Cut:
+    """What leaves one KV head at once: slots, and those that stay."""
+
+    cache: HeadCache
+    gone: Array
+    kept: Array
+
+
+@dataclass
 class Decoder:
     """One sequence. `policies` is one for all layers, or one a layer."""
 
@@ -71,6 +86,7 @@ class Decoder:
             for p in self.policies
         ]
         self.trace: list[list[HeadTrace]] = []
+        self.merged = [[0] * c.kv_heads for _ in range(c.layers)]
 
     def prefill(self, ids: Array, chunk: int | None = None) -> Array:
         """Feeds a prompt in chunks and lets the KV policies compact; logits [n, vocab] of every position."""
@@ -90,13 +106,21 @@ class Decoder:
         for layer, policy in enumerate(self.policies):
             q, k, v = self.network.project(layer, x, positions)
             grouped = self._grouped(q)
-            outputs, traces = [], []
+            outputs, traces, cuts = [], [], {}
             for head, cache in enumerate(self.caches[layer]):
                 output, trace = _decode_head(
                     policy.attention, policy.kv_of(head), cache, grouped[0, head], k[0, head], v[0, head], self.length
                 )
                 outputs.append(output)
                 traces.append(trace)
+                if (victim := _victim(policy.kv_of(head), cache)) is not None:
+                    cuts[head] = Cut(cache, np.array([victim]), np.setdiff1d(cache.live, [victim]))
+            self._merge(layer, cuts)
+            for head, cut in cuts.items():
+                traces[head].evicted = int(cut.cache.position[cut.gone[0]])
+                cut.cache.evict(int(cut.gone[0]))
+            for cache, trace in zip(self.caches[layer], traces, strict=True):
+                trace.kept, trace.slots = np.sort(cache.position[cache.live]), cache.position.copy()
             x = self.network.finish(layer, x, np.stack(outputs).reshape(q.shape))
             self.trace.append(traces)
         self.length += 1
@@ -128,11 +152,25 @@ class Decoder:
 
     def _compact(self, chunked: bool) -> None:
         """Cuts the heads whose policy cuts after chunks, or the others."""
-        for policy, caches in zip(self.policies, self.caches, strict=True):
-            for head, cache in enumerate(caches):
+        for layer, policy in enumerate(self.policies):
+            cuts = {}
+            for head, cache in enumerate(self.caches[layer]):
                 kv = policy.kv_of(head)
-                if (getattr(kv, "prefill", "dense") == "chunked") == chunked:
-                    _compact(kv, cache)
+                if kv is not None and (isinstance(kv, Streaming) or kv.prefill == "chunked") == chunked:
+                    cuts[head] = _choose(kv, cache)
+            self._merge(layer, cuts)
+            for cut in cuts.values():
+                cut.cache.compact(cut.kept)
+
+    def _merge(self, layer: int, cuts: dict[int, Cut]) -> None:
+        """Lets what leaves a layer at once go into what stays."""
+        for head, cut in cuts.items():
+            policy, cache = self.policies[layer].merge_of(head), cut.cache
+            if policy is None or len(cut.gone) == 0:
+                continue
+            merges = cam.shares(policy, cache.mass, cache.position, cut.gone, cut.kept, layer, head)
+            cache.values = cam.merged_values(cache.values, merges)
+            self.merged[layer][head] += sum(factor > 0 for _, _, factor in merges)
 
     def _grouped(self, q: Array) -> Array:
         """[rows, H, d] → [rows, Hk, group, d]."""
@@ -164,13 +202,11 @@ def _decode_head(
     weights = attention_weights(q[None], cache.keys, seen[None])
     output = weights[0] @ cache.values
     cache.mass += h2o.gathered_mass(weights)
-    evicted = _evict(kv, cache)
-    kept = np.sort(cache.position[cache.live])
-    return output, HeadTrace(pages, int(seen.any(axis=0).sum()), evicted, kept, cache.position.copy())
+    return output, HeadTrace(pages, int(seen.any(axis=0).sum()), None, cache.position, cache.position)
 
 
-def _evict(kv: KVPolicy | None, cache: HeadCache) -> int | None:
-    """Frees at most one slot, once the live ones exceed the cap; gives its token's position."""
+def _victim(kv: KVPolicy | None, cache: HeadCache) -> int | None:
+    """The slot that leaves after a decode step, once the live ones exceed the cap."""
     live = cache.live
     if kv is None or len(live) <= kv.cap:
         return None
@@ -180,16 +216,11 @@ def _evict(kv: KVPolicy | None, cache: HeadCache) -> int | None:
         index = h2o.victim(kv, cache.mass[live], cache.position[live])
     else:
         index = int(np.flatnonzero(~streaming.kept(kv, cache.position[live]))[0])
-    slot = int(live[index])
-    position = int(cache.position[slot])
-    cache.evict(slot)
-    return position
+    return int(live[index])
 
 
-def _compact(kv: KVPolicy | None, cache: HeadCache) -> None:
-    """Brings a head with a cap down to it; a head without one is left alone."""
-    if kv is None:
-        return
+def _choose(kv: KVPolicy, cache: HeadCache) -> Cut:
+    """What brings a head down to its cap."""
     live = cache.live
     if len(live) <= kv.cap:
         kept = np.ones(len(live), bool)
@@ -197,4 +228,4 @@ def _compact(kv: KVPolicy | None, cache: HeadCache) -> None:
         kept = h2o.kept_after_prefill(kv, cache.mass[live], cache.position[live])
     else:
         kept = streaming.kept(kv, cache.position[live])
-    cache.compact(live[kept])
+    return Cut(cache, live[~kept], live[kept])

@@ -28,6 +28,12 @@ LAYERS = {
         "layers: 1, kv: {{streaming: {{sinks: 4, window: 508}}, cam: {{}}}}",
         "layers: 2, kv: {{h2o: {{heavy: 256, recent: 256, prefill: chunked}}, cam: {{heads: [1]}}}}",
     ),
+    "d2o": (
+        "layers: all, attention: {{page_topk: {{page: {page}, budget: 512}}}}",
+        "layers: 0, kv: {{d2o: {{heavy: 256, recent: 256}}}}",
+        "layers: 1, kv: {{d2o: {{heavy: 256, recent: 256, prefill: chunked, mode: convex}}}}",
+        "layers: 2, kv: {{d2o: {{heavy: 256, recent: 256, merge_keys: false, heads: [0]}}}}",
+    ),
     "stacked": (
         "layers: all, attention: {{page_topk: {{page: {page}, budget: 512, per_query_head: true, sinks: 5}}}}",
         "layers: 1, kv: {{streaming: {{sinks: 4, window: 508, heads: [1]}}}}",

@@ -20,7 +20,7 @@ from road import GQA3, rules
 LAYERS, PAGE = 4, 4
 # Tokens of the prompt, and in all.
 LENGTHS = ((0, 60), (3, 50), (17, 70), (18, 60), (40, 41), (50, 90), (75, 100), (100, 104))
-METHODS = ("cam",)
+METHODS = ("cam", "d2o")
 
 
 def draw_base(rng: random.Random) -> str:
@@ -37,11 +37,22 @@ def draw_cam(rng: random.Random, kv_heads: int) -> str:
     return f"{draw_base(rng)}, cam: {{followers: {rng.choice([1, 3, 8, 32])}, mode: {mode}, seed: {seed}{heads}}}"
 
 
+def draw_d2o(rng: random.Random, kv_heads: int) -> str:
+    heavy, recent = rng.choice([4, 9, 18]), rng.choice([1, 6, 13])
+    alpha, beta = rng.choice([(0.5, 0.5), (0.3, 0.7), (0.9, 0.1)])
+    heads = f", heads: [{rng.randrange(kv_heads)}]" if rng.random() < 0.25 else ""
+    return (
+        f"d2o: {{heavy: {heavy}, recent: {recent}, sinks: {rng.choice([0, 2, 4])}, "
+        f"mode: {rng.choice(['code', 'convex'])}, merge_keys: {rng.choice(['true', 'false'])}, "
+        f"alpha: {alpha}, beta: {beta}, prefill: {rng.choice(['dense', 'chunked'])}{heads}}}"
+    )
+
+
 def draw_policy(method: str, rng: random.Random, kv_heads: int) -> str:
     """One rule a layer, and pages to select on half of them."""
     lines = []
     for layer in range(LAYERS):
-        kv = {"cam": draw_cam}[method](rng, kv_heads)
+        kv = {"cam": draw_cam, "d2o": draw_d2o}[method](rng, kv_heads)
         lines.append(f"layers: {layer}, kv: {{{kv}}}")
         if layer % 2:
             group, each = rng.choice(["max", "sum"]), rng.choice(["true", "false"])
@@ -84,6 +95,14 @@ MERGED = {
         "layers: 1, kv: {streaming: {sinks: 2, window: 14}, cam: {followers: 5, seed: 3, heads: [1]}}",
         "layers: 2, attention: {page_topk: {page: 4, budget: 16}}",
         "layers: 2, kv: {h2o: {heavy: 12, recent: 8, prefill: chunked}, cam: {followers: 8, seed: 1}}",
+    ),
+    # The last layer: each head has its own way.
+    "d2o": rules(
+        "layers: 0, kv: {d2o: {heavy: 9, recent: 9}}",
+        "layers: 1, attention: {page_topk: {page: 4, budget: 16}}",
+        "layers: 1, kv: {d2o: {heavy: 12, recent: 8, mode: convex, prefill: chunked}}",
+        "layers: 2, kv: {d2o: {heavy: 9, recent: 7, merge_keys: false, heads: [0]}, "
+        "h2o: {heavy: 8, recent: 8, heads: [1]}, cam: {followers: 3, heads: [1]}}",
     ),
 }
 

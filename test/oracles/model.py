@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import cam, h2o, page_topk, streaming
+from . import cam, d2o, h2o, page_topk, streaming
 from .cache import HeadCache
 from .cam import Cam
+from .d2o import D2O
 from .dense import Network, attention_weights
 from .h2o import H2O
 from .page_topk import PageTopK
 from .streaming import Streaming
 
 Array = np.ndarray
-KVPolicy = Streaming | H2O
+KVPolicy = Streaming | H2O | D2O
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Decoder:
         ]
         self.trace: list[list[HeadTrace]] = []
         self.merged = [[0] * c.kv_heads for _ in range(c.layers)]
+        self.thresholds: list[dict[D2O, float]] = [{} for _ in range(c.layers)]
 
     def prefill(self, ids: Array, chunk: int | None = None) -> Array:
         """Feeds a prompt in chunks and lets the KV policies compact; logits [n, vocab] of every position."""
@@ -171,6 +173,26 @@ class Decoder:
             merges = cam.shares(policy, cache.mass, cache.position, cut.gone, cut.kept, layer, head)
             cache.values = cam.merged_values(cache.values, merges)
             self.merged[layer][head] += sum(factor > 0 for _, _, factor in merges)
+        for policy in {self.policies[layer].kv_of(head) for head in cuts}:
+            if isinstance(policy, D2O):
+                own = {h: cut for h, cut in cuts.items() if self.policies[layer].kv_of(h) == policy and len(cut.gone)}
+                if own:
+                    self._merge_nearest(layer, policy, own)
+
+    def _merge_nearest(self, layer: int, policy: D2O, cuts: dict[int, Cut]) -> None:
+        """D2O: the heads share a threshold, which follows the similarities of all that they evict."""
+        pairs = {}
+        for head, cut in cuts.items():
+            cut.kept = cut.kept[np.argsort(cut.cache.position[cut.kept])]
+            pairs[head] = d2o.nearest(cut.cache.keys[cut.gone], cut.cache.keys[cut.kept])
+        similarity = np.concatenate([s for _, s in pairs.values()])
+        threshold = d2o.next_threshold(policy, self.thresholds[layer].get(policy), similarity)
+        self.thresholds[layer][policy] = threshold
+        for head, cut in cuts.items():
+            cut.cache.merge(cut.kept, cut.gone, policy.merge_keys, lambda kept, gone, pair=pairs[head]: d2o.merge_rows(
+                policy, kept, gone, *pair, threshold
+            ))  # fmt: skip
+            self.merged[layer][head] += int((pairs[head][1] >= threshold).sum())
 
     def _grouped(self, q: Array) -> Array:
         """[rows, H, d] → [rows, Hk, group, d]."""
@@ -205,6 +227,10 @@ def _decode_head(
     return output, HeadTrace(pages, int(seen.any(axis=0).sum()), None, cache.position, cache.position)
 
 
+def _mass(kv: H2O, cache: HeadCache, live: Array) -> Array:
+    return d2o.forced(kv, cache.mass[live], cache.position[live]) if isinstance(kv, D2O) else cache.mass[live]
+
+
 def _victim(kv: KVPolicy | None, cache: HeadCache) -> int | None:
     """The slot that leaves after a decode step, once the live ones exceed the cap."""
     live = cache.live
@@ -213,7 +239,7 @@ def _victim(kv: KVPolicy | None, cache: HeadCache) -> int | None:
     if len(live) > kv.cap + 1:
         raise ValueError("more than one token over the budget: the prompt was not compacted")
     if isinstance(kv, H2O):
-        index = h2o.victim(kv, cache.mass[live], cache.position[live])
+        index = h2o.victim(kv, _mass(kv, cache, live), cache.position[live])
     else:
         index = int(np.flatnonzero(~streaming.kept(kv, cache.position[live]))[0])
     return int(live[index])
@@ -225,7 +251,7 @@ def _choose(kv: KVPolicy, cache: HeadCache) -> Cut:
     if len(live) <= kv.cap:
         kept = np.ones(len(live), bool)
     elif isinstance(kv, H2O):
-        kept = h2o.kept_after_prefill(kv, cache.mass[live], cache.position[live])
+        kept = h2o.kept_after_prefill(kv, _mass(kv, cache, live), cache.position[live])
     else:
         kept = streaming.kept(kv, cache.position[live])
     return Cut(cache, live[~kept], live[kept])

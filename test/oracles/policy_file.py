@@ -19,12 +19,13 @@ from typing import Any
 import yaml
 
 from .cam import Cam
+from .d2o import D2O
 from .h2o import H2O
 from .model import KVPolicy, LayerPolicy
 from .page_topk import PageTopK
 from .streaming import Streaming
 
-EVICTING = {"streaming": Streaming, "h2o": H2O}
+EVICTING = {"streaming": Streaming, "h2o": H2O, "d2o": D2O}
 MERGING = {"cam": Cam}
 
 ByHead = tuple[dict[int, KVPolicy], dict[int, Cam]]
@@ -106,6 +107,8 @@ def _kv(methods: dict[str, Any], heads: Any, kv_heads: int) -> ByHead:
             evicting |= dict.fromkeys(own, EVICTING[name](**parameters))
         if name in MERGING:
             named.append(own)
+    if any(isinstance(evicting.get(head), D2O) for head in merging):
+        raise ValueError("two methods merge what one KV head evicts")
     # A method that names heads merges in each of them; one for all heads, wherever something is evicted.
     for own in named:
         evicted = evicting.keys() & set(own)

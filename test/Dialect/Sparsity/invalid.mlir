@@ -85,6 +85,16 @@ func.func private @f() attributes {sparsity.kv = [#sparsity.page_topk<{page = 16
 
 // -----
 
+// expected-error @below {{'alpha' of 'd2o' is 1.500000e+00 : f64; legal: a number from 0 to 1}}
+func.func private @f() attributes {test.a = #sparsity.d2o<{heavy = 8, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 1.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>}
+
+// -----
+
+// expected-error @below {{'beta' of 'd2o' is 1 : i64; legal: a number from 0 to 1}}
+func.func private @f() attributes {test.a = #sparsity.d2o<{heavy = 8, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 0.5, beta = 1, heads = array<i64>, prefill = "dense"}>}
+
+// -----
+
 // expected-error @below {{'window' of 'streaming' is 0 : i64; legal: an integer from 1 to 1073741823}}
 func.func private @f() attributes {test.a = #sparsity.streaming<{sinks = 4, window = 0, heads = array<i64>}>}
 

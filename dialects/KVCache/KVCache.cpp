@@ -3,6 +3,7 @@
 
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/SmallSet.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -73,9 +74,15 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, i
     if (cap > 0 && !slotted)
       return emitError() << "a capped head needs slotted = true";
   }
-  for (Attribute field : fields)
-    if (!isa<FieldAttr>(field))
-      return emitError() << "fields holds " << field << ", which is no #kvcache.field";
+  llvm::SmallDenseSet<StringAttr> names;
+  for (Attribute attr : fields) {
+    auto field = dyn_cast<FieldAttr>(attr);
+    if (!field)
+      return emitError() << "fields holds " << attr << ", which is no #kvcache.field";
+    if (!names.insert(field.getName()).second)
+      return emitError() << "two different fields have the name " << field.getName()
+                         << "; they must be the same, or differ in name";
+  }
   return success();
 }
 

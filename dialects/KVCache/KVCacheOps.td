@@ -34,11 +34,12 @@ def KVCache_CompressOp : KVCache_Op<"compress", [Pure]> {
     `mass` (f32 [B, KV heads, slots], or none) is the attention probability that each slot received in this step, summed
     over the queries of the group; B is T in decode and 1 with `prefill`. Fields are updated by the layer's policies; in
     decode each head with more live slots than its cap evicts the slot of least key (ties: the older), which becomes its
-    victim.
+    victim; `evicted` (i32 [B, KV heads], or none) is the position of that slot, -1 where nothing was evicted. The key and
+    the value of a victim are there until the next append.
   }];
   let arguments = (ins KVCache_LayerType:$state, Variadic<KVCache_Rows>:$mass, KVCache_Rows:$positions,
                        KVCache_Rows:$sequences, KVCache_Rows:$active, UnitAttr:$prefill);
-  let results = (outs KVCache_LayerType:$result);
+  let results = (outs KVCache_LayerType:$result, Variadic<KVCache_Rows>:$evicted);
 }
 
 def KVCache_ChooseOp : KVCache_Op<"choose", [Pure]> {

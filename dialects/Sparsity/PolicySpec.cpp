@@ -3,6 +3,7 @@
 #include "dialects/Sparsity/Sparsity.h"
 
 #include "mlir/IR/Builders.h"
+#include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -15,6 +16,7 @@ Attribute ParameterSpec::getDefault(MLIRContext *context) const {
   case Kind::Boolean: return b.getBoolAttr(defaultInteger != 0);
   case Kind::Choice: return b.getStringAttr(defaultChoice);
   case Kind::Heads: return b.getDenseI64ArrayAttr({});
+  case Kind::Number: return b.getF64FloatAttr(defaultNumber);
   }
   llvm_unreachable("unknown kind of parameter");
 }
@@ -27,6 +29,7 @@ std::string ParameterSpec::describe() const {
   case Kind::Boolean: os << "true or false"; break;
   case Kind::Choice: llvm::interleave(choices, os, " or "); break;
   case Kind::Heads: os << "KV heads as a range or list: 0-3, [0, 2]"; break;
+  case Kind::Number: os << "a number from " << minimum << " to " << maximum; break;
   }
   return text;
 }
@@ -38,6 +41,12 @@ std::string ParameterSpec::whyNot(Attribute value) const {
   case Kind::Integer: {
     auto integer = dyn_cast<IntegerAttr>(value);
     ok = integer && integer.getType().isInteger(64) && isLegal(integer.getInt());
+    break;
+  }
+  case Kind::Number: {
+    auto number = dyn_cast<FloatAttr>(value);
+    ok = number && number.getType().isF64() && number.getValueAsDouble() >= static_cast<double>(minimum) &&
+         number.getValueAsDouble() <= static_cast<double>(maximum);
     break;
   }
   case Kind::Boolean: ok = isa<BoolAttr>(value); break;
@@ -53,6 +62,16 @@ std::string ParameterSpec::whyNot(Attribute value) const {
   }
   }
   return ok ? "" : describe();
+}
+
+std::string sparse::sparsity::formatNumber(double value) {
+  std::string text;
+  double back = 0;
+  for (int digits = 1; digits <= 17 && (text.empty() || StringRef(text).getAsDouble(back) || back != value); ++digits) {
+    text.clear();
+    llvm::raw_string_ostream(text) << llvm::format("%.*g", digits, value);
+  }
+  return text;
 }
 
 const ParameterSpec *PolicySpec::find(StringRef parameter) const {

@@ -4,6 +4,7 @@
 
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Value.h"
 #include "llvm/ADT/SmallVector.h"
 #include <string>
 
@@ -11,15 +12,16 @@ namespace sparse::sparsity {
 
 /// One parameter of a policy: the YAML key, the `list-policies` row and the default come from here.
 struct ParameterSpec {
-  enum class Kind { Integer, Boolean, Choice, Heads };
+  enum class Kind { Integer, Boolean, Choice, Heads, Number };
   llvm::StringRef name;
   Kind kind;
   llvm::StringRef summary;
   int64_t defaultInteger = 0;         // Integer, Boolean
   llvm::StringRef defaultChoice = {}; // Choice
   llvm::ArrayRef<llvm::StringRef> choices = {};
-  int64_t minimum = 0;           // Integer
-  int64_t maximum = kMaxInteger; // Integer
+  int64_t minimum = 0;           // Integer, Number
+  int64_t maximum = kMaxInteger; // Integer, Number
+  double defaultNumber = 0;      // Number
 
   /// Sums of two counts of tokens are still an i32, the type of positions.
   static constexpr int64_t kMaxInteger = (int64_t(1) << 30) - 1;
@@ -32,6 +34,9 @@ struct ParameterSpec {
 
 /// The key of the policy file under which a method stands.
 enum class PolicyKind { Attention, KV };
+
+/// The shortest decimal that reads back as `value`.
+std::string formatNumber(double value);
 
 struct PolicySpec {
   llvm::StringRef name;
@@ -50,6 +55,15 @@ struct PolicySpec {
 
 /// What of a query's channel a score multiplies a field by: all of it, max(q, 0) or min(q, 0).
 enum class QueryPart { Whole, Positive, Negative };
+
+/// Which kept slots an evicted one goes into: the next ones by position, or the one with the most similar key.
+enum class MergeTargets { Following, Nearest };
+
+/// How an evicted slot changes its targets: whether it does (i1), its weight, and its part of their divisor (null where
+/// nothing divides, for every slot alike).
+struct MergeWeights {
+  mlir::Value merges, weight, part;
+};
 
 /// What a policy may ask about the layer it is to govern.
 struct LayerFacts {

@@ -63,7 +63,7 @@ LogicalResult SparsityDialect::verifyOperationAttribute(Operation *op, NamedAttr
     return op->emitOpError("'") << name << "' must be the text of a policy";
   if (name == kKVAttr) {
     auto array = dyn_cast<ArrayAttr>(attr.getValue());
-    if (!array || !llvm::all_of(array, [](Attribute a) { return isa<KVPolicyInterface>(a); }))
+    if (!array || !llvm::all_of(array, [](Attribute a) { return isa<KVPolicyInterface, MergePolicyInterface>(a); }))
       return op->emitOpError("'") << name << "' must be an array of KV policies";
   }
   return success();

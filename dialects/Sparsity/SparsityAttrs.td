@@ -3,6 +3,8 @@
 #define SPARSE_DIALECTS_SPARSITY_SPARSITYATTRS_TD
 
 include "dialects/Sparsity/SparsityBase.td"
+include "dialects/Sparsity/Policies/Cam/Cam.td"
+include "dialects/Sparsity/Policies/D2O/D2O.td"
 include "dialects/Sparsity/Policies/H2O/H2O.td"
 include "dialects/Sparsity/Policies/PageTopK/PageTopK.td"
 include "dialects/Sparsity/Policies/Streaming/Streaming.td"

@@ -21,6 +21,19 @@ def Sparsity_PolicyInterface : AttrInterface<"PolicyAttrInterface"> {
       "void", "getFields",
       (ins "const ::sparse::sparsity::LayerFacts &":$facts, "::llvm::SmallVectorImpl<::mlir::Attribute> &":$fields),
       "", [{ return; }]>,
+    InterfaceMethod<"KV heads it governs; empty for all.", "::llvm::ArrayRef<int64_t>", "getHeads", (ins), "",
+      [{ return {}; }]>,
+    InterfaceMethod<"Whether it needs the attention mass of each slot.", "bool", "needsMass", (ins), "",
+      [{ return false; }]>,
+    InterfaceMethod<[{
+        Slot-scope f32 fields that it reads of a slot, in order. Policies that name the same field share it: it is updated
+        once.
+      }],
+      "::llvm::SmallVector<::llvm::StringRef>", "getSlotFields", (ins), "", [{ return {}; }]>,
+    InterfaceMethod<[{New value of slot field `index` after a step that gave the slot `mass` (f32).}],
+      "::mlir::Value", "buildStatistic",
+      (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "unsigned":$index, "::mlir::Value":$old,
+           "::mlir::Value":$mass), "", [{ return old; }]>,
     InterfaceMethod<[{
         New value of one element of page-scope content field `field` when a key joins the page: `old` is the element,
         `key` the key's channel of the same index; f32, whatever the field's type.
@@ -64,23 +77,14 @@ def Sparsity_KVPolicyInterface : AttrInterface<"KVPolicyInterface", [Sparsity_Po
   let cppNamespace = "::sparse::sparsity";
   let description = [{Which keys stay in the cache.}];
   let methods = [
-    InterfaceMethod<"KV heads it governs; empty for all.", "::llvm::ArrayRef<int64_t>", "getHeads", (ins)>,
     InterfaceMethod<"Slots that a head keeps between steps.", "int64_t", "getCap", (ins)>,
     InterfaceMethod<"When the layer is compacted while a prompt is read.", "::sparse::kvcache::PrefillCap",
       "getPrefillCap", (ins)>,
-    InterfaceMethod<"Whether it needs the attention mass of each slot.", "bool", "needsMass", (ins), "",
-      [{ return false; }]>,
     InterfaceMethod<[{Whether a query at `queryPos` may see a key at `keyPos` (i32, keyPos <= queryPos) as an i1; null for
         always.}],
       "::mlir::Value", "buildVisible",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::mlir::Value":$queryPos, "::mlir::Value":$keyPos),
       "", [{ return {}; }]>,
-    InterfaceMethod<"Slot-scope fields that `buildKey` and `buildStatistic` read, in order.",
-      "::llvm::SmallVector<::llvm::StringRef>", "getSlotFields", (ins), "", [{ return {}; }]>,
-    InterfaceMethod<[{New value of slot field `index` after a step that gave the slot `mass` (f32).}],
-      "::mlir::Value", "buildStatistic",
-      (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "unsigned":$index, "::mlir::Value":$old,
-           "::mlir::Value":$mass), "", [{ return old; }]>,
     InterfaceMethod<[{
         The eviction key of a live slot, f32: the least is evicted first, ties the older. +inf protects the slot.
         `keyPos` is its position, `newestPos` the newest in the cache (i32), `fields` the slot fields.
@@ -88,6 +92,60 @@ def Sparsity_KVPolicyInterface : AttrInterface<"KVPolicyInterface", [Sparsity_Po
       "::mlir::Value", "buildKey",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::mlir::Value":$keyPos, "::mlir::Value":$newestPos,
            "::mlir::ValueRange":$fields)>,
+  ];
+}
+
+def Sparsity_MergePolicyInterface : AttrInterface<"MergePolicyInterface", [Sparsity_PolicyInterface]> {
+  let cppNamespace = "::sparse::sparsity";
+  let description = [{
+    What becomes of slots that a KV policy evicts: they go into slots that stay. The template finds the targets of an evicted
+    slot e, asks for its share, and from that for a weight w_e and a part d_e of the divisor, the same for all its targets.
+    Every target t then changes, in f32 and from what all slots were before:
+
+        x_t <- (x_t + sum over e of w_e x_e) / (1 + sum over e of d_e)
+
+    A decode step evicts one slot of a head, a compaction all that are over the cap at once: then the targets are slots
+    that the compaction keeps.
+  }];
+  let methods = [
+    InterfaceMethod<"Which slots an evicted one goes into.", "::sparse::sparsity::MergeTargets", "getTargets", (ins)>,
+    InterfaceMethod<"The most targets of one slot; one for `Nearest`.", "int64_t", "getTargetCount", (ins), "",
+      [{ return 1; }]>,
+    InterfaceMethod<"Whether keys merge too, not values alone.", "bool", "mergesKeys", (ins), "", [{ return false; }]>,
+    InterfaceMethod<[{
+        Whether `buildShare` takes a random number: it depends on the seed, the layer of the source model, the KV head and
+        the position of the evicted token alone.
+      }],
+      "bool", "isRandom", (ins), "", [{ return false; }]>,
+    InterfaceMethod<"The seed of the random numbers.", "int64_t", "getSeed", (ins), "", [{ return 0; }]>,
+    InterfaceMethod<[{
+        The share (f32) of an evicted slot. `own` are its slot fields and `means` their means over its targets
+        (`Following`); `similarity` is the cosine of its key and its target's (`Nearest`); `uniform` is in [0, 1), null
+        unless `isRandom`.
+      }],
+      "::mlir::Value", "buildShare",
+      (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::mlir::ValueRange":$own,
+           "::mlir::ValueRange":$means, "::mlir::Value":$similarity, "::mlir::Value":$uniform)>,
+    InterfaceMethod<[{
+        An f32 field per head that follows the shares of what is evicted; empty for none. All heads that the policy governs
+        hold one value.
+      }],
+      "::llvm::StringRef", "getThresholdField", (ins), "", [{ return ""; }]>,
+    InterfaceMethod<[{
+        The threshold after a step that evicted slots with shares of mean `mean`, over all heads; it holds for this step's
+        merges already.
+      }],
+      "::mlir::Value", "buildThreshold",
+      (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::mlir::Value":$old, "::mlir::Value":$mean), "",
+      [{ return mean; }]>,
+    InterfaceMethod<[{
+        What a share means for each of the slot's `count` targets (f32). `threshold` is null without a field for it.
+      }],
+      "::sparse::sparsity::MergeWeights", "buildWeights",
+      (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::mlir::Value":$share, "::mlir::Value":$threshold,
+           "::mlir::Value":$count)>,
+    InterfaceMethod<"A counter (i32 per head) of the slots that were merged; empty for none.", "::llvm::StringRef",
+      "getCounterField", (ins), "", [{ return ""; }]>,
   ];
 }
 

@@ -115,4 +115,59 @@ def Sparsity_MassOp : Sparsity_Op<"mass", [Pure, AttrSizedOperandSegments]> {
   let results = (outs Sparsity_Tensor:$mass);
 }
 
+def Sparsity_MatchOp : Sparsity_Op<"match", [Pure]> {
+  let summary = "which slots the victim of each row and head goes into, and its share";
+  let description = [{
+    `evicted` (i32 [B, KV heads]) is what `kvcache.compress` evicted. `targets` (i32 [B, KV heads, m]) are slots that stay,
+    -1 past the last and where nothing was evicted or the policy does not govern the head: by position in ascending order,
+    or the one of most similar key (cosine; ties: the older). `share` f32 [B, KV heads]. `layer` counts in the source
+    model; only random policies read it.
+  }];
+  let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$evicted, Sparsity_Tensor:$sequences,
+                       Sparsity_MergePolicyInterface:$policy, I64Attr:$layer);
+  let results = (outs Sparsity_Tensor:$targets, Sparsity_Tensor:$share);
+}
+
+def Sparsity_MergeOp : Sparsity_Op<"merge", [Pure]> {
+  let summary = "the state with the victims of a decode step merged into their targets";
+  let description = [{
+    Updates the policy's threshold from the shares of all heads, then merges (`MergePolicyInterface`), counts, and widens the
+    content fields of pages whose keys changed.
+  }];
+  let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$targets, Sparsity_Tensor:$share,
+                       Sparsity_Tensor:$sequences, Sparsity_MergePolicyInterface:$policy);
+  let results = (outs KVCache_LayerType:$result);
+}
+
+def Sparsity_MatchChosenOp : Sparsity_Op<"match_chosen", [Pure]> {
+  let summary = "which kept slots each slot that a compaction evicts goes into, and its share";
+  let description = [{
+    `slots` are the copies of `kvcache.gather`: keys, values, positions, slot fields. `target` (i32 [KV heads, slots]) is the
+    index among the kept ones of the first target of each slot, -1 for slots that stay, are free, or have none; `share` f32
+    likewise. The targets of a slot follow each other.
+  }];
+  let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$sequences, Sparsity_Tensor:$kept,
+                       Variadic<Sparsity_Tensor>:$slots, Sparsity_MergePolicyInterface:$policy, I64Attr:$layer);
+  let results = (outs Sparsity_Tensor:$target, Sparsity_Tensor:$share);
+}
+
+def Sparsity_SettleOp : Sparsity_Op<"settle", [Pure]> {
+  let summary = "the state with a merging policy's threshold and counters as a compaction leaves them";
+  let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$sequences, Sparsity_Tensor:$kept,
+                       Sparsity_Tensor:$target, Sparsity_Tensor:$share, Sparsity_MergePolicyInterface:$policy);
+  let results = (outs KVCache_LayerType:$result);
+}
+
+def Sparsity_MergeChosenOp : Sparsity_Op<"merge_chosen", [Pure]> {
+  let summary = "copies of the kept slots with the evicted ones merged into them";
+  let description = [{
+    `merged` are f32 sums and new copies: of the values, then, for a policy that merges keys, of the keys. `parts` is the
+    divisor's part of each kept slot.
+  }];
+  let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$sequences, Sparsity_Tensor:$kept,
+                       Sparsity_Tensor:$target, Sparsity_Tensor:$share, Sparsity_Tensor:$key, Sparsity_Tensor:$value,
+                       Sparsity_MergePolicyInterface:$policy);
+  let results = (outs Sparsity_Tensor:$parts, Variadic<Sparsity_Tensor>:$merged);
+}
+
 #endif

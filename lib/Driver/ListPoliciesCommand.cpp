@@ -22,6 +22,7 @@ static std::string defaultOf(const ParameterSpec &parameter) {
   case Kind::Boolean: return parameter.defaultInteger ? "true" : "false";
   case Kind::Choice: return parameter.defaultChoice.str();
   case Kind::Heads: return "[]";
+  case Kind::Number: return formatNumber(parameter.defaultNumber);
   }
   llvm_unreachable("unknown kind of parameter");
 }
@@ -32,6 +33,7 @@ static llvm::json::Value defaultAsJson(const ParameterSpec &parameter) {
   case Kind::Boolean: return parameter.defaultInteger != 0;
   case Kind::Choice: return parameter.defaultChoice;
   case Kind::Heads: return llvm::json::Array();
+  case Kind::Number: return parameter.defaultNumber;
   }
   llvm_unreachable("unknown kind of parameter");
 }
@@ -42,6 +44,7 @@ static StringRef typeOf(Kind kind) {
   case Kind::Boolean: return "boolean";
   case Kind::Choice: return "choice";
   case Kind::Heads: return "heads";
+  case Kind::Number: return "number";
   }
   llvm_unreachable("unknown kind of parameter");
 }
@@ -62,7 +65,7 @@ static void printJson(ArrayRef<const PolicySpec *> specs, raw_ostream &os) {
               json.attribute("type", typeOf(parameter.kind));
               json.attribute("summary", parameter.summary);
               json.attribute("default", defaultAsJson(parameter));
-              if (parameter.kind == Kind::Integer) {
+              if (parameter.kind == Kind::Integer || parameter.kind == Kind::Number) {
                 json.attribute("minimum", parameter.minimum);
                 json.attribute("maximum", parameter.maximum);
               }

@@ -13,6 +13,8 @@ static void print(Attribute value, raw_ostream &os) {
     os << (boolean.getValue() ? "true" : "false");
   } else if (auto integer = dyn_cast<IntegerAttr>(value)) {
     os << integer.getInt();
+  } else if (auto number = dyn_cast<FloatAttr>(value)) {
+    os << formatNumber(number.getValueAsDouble());
   } else if (auto text = dyn_cast<StringAttr>(value)) {
     os << text.getValue();
   } else {

@@ -1,6 +1,8 @@
 //===-- Legality.cpp - May these policies govern this layer? ------------------------------------------------------===//
 #include "lib/Policy/Legality.h"
 
+#include "llvm/ADT/Sequence.h"
+
 using namespace mlir;
 using namespace sparse;
 using namespace sparse::policy;
@@ -72,6 +74,29 @@ static LogicalResult agreeOnPrefillCap(Operation *op, const LayerFacts &facts, A
   return success();
 }
 
+/// What is merged must be evicted: every head that a merging policy names needs one that evicts from it, and one that
+/// names none needs any.
+static LogicalResult checkMerging(Operation *op, const LayerFacts &facts, ArrayRef<AskedPolicy> policies) {
+  auto evicts = [&](int64_t head) {
+    return llvm::any_of(policies, [&](const AskedPolicy &policy) {
+      ArrayRef<int64_t> heads = policy.attr.getHeads();
+      return isa<KVPolicyInterface>(Attribute(policy.attr)) && (heads.empty() || llvm::is_contained(heads, head));
+    });
+  };
+  StringRef legal = "; legal: beside a method that evicts";
+  for (const AskedPolicy &policy : policies) {
+    if (!isa<MergePolicyInterface>(Attribute(policy.attr)))
+      continue;
+    for (int64_t head : policy.attr.getHeads())
+      if (!evicts(head))
+        return refuse(op, facts.layer, policy,
+                      ("nothing evicts from KV head " + Twine(head) + ", so there is nothing to merge" + legal).str());
+    if (llvm::none_of(llvm::seq<int64_t>(facts.kvHeads), evicts))
+      return refuse(op, facts.layer, policy, ("nothing evicts here, so there is nothing to merge" + legal).str());
+  }
+  return success();
+}
+
 LogicalResult sparse::policy::checkLegality(Operation *op, LayerFacts &facts, ArrayRef<AskedPolicy> policies) {
   if (failed(agreeOnPage(op, facts, policies)))
     return failure();
@@ -88,5 +113,7 @@ LogicalResult sparse::policy::checkLegality(Operation *op, LayerFacts &facts, Ar
         return refuse(op, facts.layer, policies[i], policies[j], reason);
     }
   }
+  if (failed(checkMerging(op, facts, policies)))
+    return failure();
   return agreeOnPrefillCap(op, facts, policies);
 }

@@ -24,6 +24,16 @@ static std::optional<int64_t> readInteger(const Node &node) {
   return value;
 }
 
+/// A decimal number that starts with a digit.
+static std::optional<double> readNumber(const Node &node) {
+  double value = 0;
+  if (node.kind != Node::Kind::Scalar || node.quoted || node.text.empty() || !llvm::isDigit(node.text.front()) ||
+      !llvm::all_of(node.text, [](char c) { return llvm::isDigit(c) || StringRef(".e+-").contains(c); }) ||
+      StringRef(node.text).getAsDouble(value))
+    return std::nullopt;
+  return value;
+}
+
 /// The attribute that `node` spells for a parameter of this kind; null when it spells none.
 static Attribute readValue(ParameterSpec::Kind kind, const Node &node, MLIRContext *context) {
   Builder b(context);
@@ -38,6 +48,10 @@ static Attribute readValue(ParameterSpec::Kind kind, const Node &node, MLIRConte
     return b.getBoolAttr(node.text == "true");
   case ParameterSpec::Kind::Choice:
     return node.kind == Node::Kind::Scalar ? b.getStringAttr(node.text) : Attribute();
+  case ParameterSpec::Kind::Number:
+    if (std::optional<double> value = readNumber(node))
+      return b.getF64FloatAttr(*value);
+    return {};
   case ParameterSpec::Kind::Heads: llvm_unreachable("read as a range");
   }
   llvm_unreachable("unknown kind of parameter");

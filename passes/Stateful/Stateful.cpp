@@ -23,6 +23,19 @@ struct Layer {
   kvcache::LayerType type;
   sparsity::SelectionPolicyInterface selection;
   bool needsMass = false;
+
+  SmallVector<sparsity::MergePolicyInterface> merging() const {
+    SmallVector<sparsity::MergePolicyInterface> policies;
+    for (Attribute policy : type.getLayout().getPolicies())
+      if (auto merge = dyn_cast<sparsity::MergePolicyInterface>(policy))
+        policies.push_back(merge);
+    return policies;
+  }
+  /// Its number in the source model; `index` where no site says it.
+  int64_t sourceLayer(int64_t index) const {
+    auto site = op->getAttrOfType<sparsity::SiteAttr>(sparsity::kSiteAttr);
+    return site ? site.getLayer() : index;
+  }
 };
 
 struct Model {
@@ -94,6 +107,7 @@ private:
                      TypeRange results);
   Value clone(Operation *op);
   LogicalResult attention(Layer &layer, unsigned index, bool prefill);
+  void compress(Layer &layer, unsigned index, ValueRange mass, UnitAttr prefill);
   RankedTensorType rowsType(int64_t width) { return RankedTensorType::get({rows, width}, b.getF32Type()); }
   RankedTensorType indexType(int64_t n) { return RankedTensorType::get({n}, b.getI32Type()); }
 
@@ -181,9 +195,33 @@ LogicalResult EntryBuilder::attention(Layer &layer, unsigned index, bool prefill
                                             in.sequences, in.active, indices, count, scaleAttr, softcap, window, unit));
   }
   if (!mass.empty() || (layout.isCapped() && !prefill))
-    states[index] = kvcache::CompressOp::create(b, loc, layer.type, states[index], mass, in.positions, in.sequences,
-                                                in.active, unit);
+    compress(layer, index, mass, unit);
   return success();
+}
+
+/// Statistics and eviction, then what becomes of the evicted slots.
+void EntryBuilder::compress(Layer &layer, unsigned index, ValueRange mass, UnitAttr prefill) {
+  Location loc = layer.op.getLoc();
+  kvcache::LayoutAttr layout = layer.type.getLayout();
+  SmallVector<Type> types{layer.type};
+  auto evictedType = RankedTensorType::get({rows, layout.getKvHeads()}, b.getI32Type());
+  bool merges = !prefill && !layer.merging().empty();
+  if (merges)
+    types.push_back(evictedType);
+  auto compress = kvcache::CompressOp::create(b, loc, types, states[index], mass, in.positions, in.sequences, in.active,
+                                              prefill);
+  states[index] = compress.getResult();
+  if (!merges)
+    return;
+  for (sparsity::MergePolicyInterface policy : layer.merging()) {
+    auto targets = RankedTensorType::get({rows, layout.getKvHeads(), policy.getTargetCount()}, b.getI32Type());
+    auto share = RankedTensorType::get({rows, layout.getKvHeads()}, b.getF32Type());
+    auto match =
+        sparsity::MatchOp::create(b, loc, TypeRange{targets, share}, states[index], compress.getEvicted().front(),
+                                  in.sequences, policy, b.getI64IntegerAttr(layer.sourceLayer(index)));
+    states[index] = sparsity::MergeOp::create(b, loc, layer.type, states[index], match.getTargets(), match.getShare(),
+                                              in.sequences, policy);
+  }
 }
 
 func::FuncOp EntryBuilder::buildRows(StringRef name, StringRef kind, int64_t count, bool prefill) {
@@ -247,7 +285,7 @@ func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
   auto func = begin(name, name, 1, inputs, {"sequences"}, results);
   Value sequences = func.getArgument(0);
   states.assign(func.getArguments().begin() + 1, func.getArguments().end());
-  for (auto [layer, state] : llvm::zip(model.layers, states)) {
+  for (auto [index, layer, state] : llvm::enumerate(model.layers, states)) {
     kvcache::LayoutAttr layout = layer.type.getLayout();
     Location loc = layer.op.getLoc();
     bool content = llvm::any_of(layout.getFields().getAsRange<kvcache::FieldAttr>(),
@@ -278,7 +316,26 @@ func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
         copies.push_back(slotsType(field.getShape().asArrayRef(), field.getType()));
     auto gather =
         kvcache::GatherOp::create(b, loc, copies, state, sequences, choose.getOrder(), choose.getKept());
-    state = kvcache::PlaceOp::create(b, loc, layer.type, state, sequences, choose.getKept(), gather.getSlots());
+    SmallVector<Value> slots(gather.getSlots());
+    for (sparsity::MergePolicyInterface policy : layer.merging()) {
+      auto each = [&](Type type) { return RankedTensorType::get({heads, layout.getMaxSlots()}, type); };
+      auto match = sparsity::MatchChosenOp::create(b, loc, TypeRange{each(b.getI32Type()), each(b.getF32Type())}, state,
+                                                   sequences, choose.getKept(), slots, policy,
+                                                   b.getI64IntegerAttr(layer.sourceLayer(index)));
+      if (!policy.getThresholdField().empty() || !policy.getCounterField().empty())
+        state = sparsity::SettleOp::create(b, loc, layer.type, state, sequences, choose.getKept(), match.getTarget(),
+                                           match.getShare(), policy);
+      SmallVector<Type> types{slotsType({}, b.getF32Type()), slotsType({layout.getValueDim()}, b.getF32Type()),
+                              copies[1]};
+      if (policy.mergesKeys())
+        types.append({slotsType({layout.getKeyDim()}, b.getF32Type()), copies[0]});
+      auto merge = sparsity::MergeChosenOp::create(b, loc, types, state, sequences, choose.getKept(), match.getTarget(),
+                                                   match.getShare(), slots[0], slots[1], policy);
+      slots[1] = merge.getMerged()[1];
+      if (policy.mergesKeys())
+        slots[0] = merge.getMerged()[3];
+    }
+    state = kvcache::PlaceOp::create(b, loc, layer.type, state, sequences, choose.getKept(), slots);
   }
   func::ReturnOp::create(b, func.getLoc(), states);
   return func;
@@ -369,7 +426,7 @@ LogicalResult Stateful::analyse(Model &model) {
     layer.type = kvcache::LayerType::get(&getContext(), layout);
     if (kv)
       for (Attribute policy : kv)
-        layer.needsMass |= cast<sparsity::KVPolicyInterface>(policy).needsMass();
+        layer.needsMass |= cast<sparsity::PolicyAttrInterface>(policy).needsMass();
     model.layers.push_back(layer);
   }
   return success();

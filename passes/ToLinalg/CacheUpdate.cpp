@@ -120,9 +120,8 @@ static void resetSlot(Emitter &e, LayerState &state, Value sequence, Value head,
     }
 }
 
-/// Runs `body` on a state carried through `for iv in [lower, upper)`, with `extra` values beside it.
-static SmallVector<Value> stateLoop(Emitter &e, LayerState &state, Value lower, Value upper, ValueRange extra,
-                                    function_ref<SmallVector<Value>(Value iv, ValueRange extra)> body) {
+SmallVector<Value> sparse::lowering::stateLoop(Emitter &e, LayerState &state, Value lower, Value upper,
+                                               ValueRange extra, StateBody body) {
   SmallVector<Value> init(state.values);
   llvm::append_range(init, extra);
   size_t n = state.values.size();
@@ -137,9 +136,8 @@ static SmallVector<Value> stateLoop(Emitter &e, LayerState &state, Value lower, 
   return SmallVector<Value>(results.begin() + n, results.end());
 }
 
-/// Runs `then` on the state where the condition holds.
-static SmallVector<Value> stateIf(Emitter &e, LayerState &state, Value condition, ValueRange extra,
-                                  function_ref<SmallVector<Value>()> then) {
+SmallVector<Value> sparse::lowering::stateIf(Emitter &e, LayerState &state, Value condition, ValueRange extra,
+                                             function_ref<SmallVector<Value>()> then) {
   SmallVector<Value> before(state.values);
   llvm::append_range(before, extra);
   size_t n = state.values.size();
@@ -222,6 +220,34 @@ void sparse::lowering::lowerAppend(Emitter &e, KernelContext &k, kvcache::Append
   k.tie[op.getNewStatus()] = status;
 }
 
+namespace {
+/// A slot field that follows the mass, the policy that updates it, and the heads of all policies that name it.
+struct Statistic {
+  StringRef field;
+  unsigned index;
+  sparsity::PolicyAttrInterface policy;
+  SmallVector<int64_t> heads; // empty for all
+};
+} // namespace
+
+static SmallVector<Statistic> statisticsOf(kvcache::LayoutAttr layout) {
+  SmallVector<Statistic> statistics;
+  for (auto policy : layout.getPolicies().getAsRange<sparsity::PolicyAttrInterface>())
+    for (auto [index, field] : llvm::enumerate(policy.getSlotFields())) {
+      SmallVector<int64_t> heads(policy.getHeads());
+      auto *known = llvm::find_if(statistics, [&, field = field](const Statistic &s) { return s.field == field; });
+      if (known == statistics.end())
+        statistics.push_back({field, static_cast<unsigned>(index), policy, heads});
+      else if (heads.empty() || known->heads.empty())
+        known->heads.clear();
+      else
+        for (int64_t head : heads)
+          if (!llvm::is_contained(known->heads, head))
+            known->heads.push_back(head);
+    }
+  return statistics;
+}
+
 void sparse::lowering::lowerCompress(Emitter &e, KernelContext &k, kvcache::CompressOp op) {
   LayerState state = k.layer(op.getState());
   kvcache::LayoutAttr layout = state.layout;
@@ -235,22 +261,25 @@ void sparse::lowering::lowerCompress(Emitter &e, KernelContext &k, kvcache::Comp
       return;
     stateLoop(e, state, e.index(0), extent, {}, [&](Value slot, ValueRange) -> SmallVector<Value> {
       Value received = e.extract(mass, {row, head, slot});
-      for (sparsity::KVPolicyInterface policy : kvPolicies(layout))
-        for (auto [index, field] : llvm::enumerate(policy.getSlotFields())) {
-          Value old = e.extract(state[field], {sequence, head, slot});
-          Value now = policy.buildStatistic(e.b, e.loc, index, old, received);
-          if (Value governed = isGoverned(e, head, policy.getHeads()))
-            now = e.select(governed, now, old);
-          state[field] = e.insert(now, state[field], {sequence, head, slot});
-        }
+      for (const Statistic &statistic : statisticsOf(layout)) {
+        Value old = e.extract(state[statistic.field], {sequence, head, slot});
+        Value now = sparsity::PolicyAttrInterface(statistic.policy)
+                        .buildStatistic(e.b, e.loc, statistic.index, old, received);
+        if (Value governed = isGoverned(e, head, statistic.heads))
+          now = e.select(governed, now, old);
+        state[statistic.field] = e.insert(now, state[statistic.field], {sequence, head, slot});
+      }
       return {};
     });
   };
 
-  auto evict = [&](Value row, Value head, Value sequence, Value extent) {
+  SmallVector<Value> none; // the positions of what is evicted, where somebody asks for them
+  if (!op.getEvicted().empty())
+    none.push_back(e.filled({batch, layout.getKvHeads()}, e.i32(-1)));
+  auto evict = [&](Value row, Value head, Value sequence, Value extent, ValueRange evicted) {
     // After an append there is no victim, so every slot below the extent is live.
     Value over = e.cmp(Pred::ugt, extent, capOf(e, layout, head));
-    stateIf(e, state, over, {}, [&]() -> SmallVector<Value> {
+    return stateIf(e, state, over, evicted, [&]() -> SmallVector<Value> {
       Value newest = e.extract(positions, row);
       SmallVector<Value> init{e.f32(std::numeric_limits<double>::infinity()),
                               e.i32(std::numeric_limits<int32_t>::max()), e.i32(-1)};
@@ -265,27 +294,33 @@ void sparse::lowering::lowerCompress(Emitter &e, KernelContext &k, kvcache::Comp
                                   e.select(better, e.toI32(slot), best[2])};
       });
       Value slot = e.toIndex(least[2]);
+      SmallVector<Value> positionsOut;
+      if (!evicted.empty())
+        positionsOut.push_back(e.insert(least[1], evicted[0], {row, head}));
       state["position"] = e.insert(e.i32(-1), state["position"], {sequence, head, slot});
       state["victim"] = e.insert(least[2], state["victim"], {sequence, head});
-      return {};
+      return positionsOut;
     });
   };
 
-  stateLoop(e, state, e.index(0), e.index(batch), {}, [&](Value row, ValueRange) -> SmallVector<Value> {
-    Value isActive = e.cmp(Pred::ne, e.extract(active, row), e.i32(0));
-    return stateIf(e, state, isActive, {}, [&]() -> SmallVector<Value> {
-      Value sequence = e.toIndex(e.extract(sequences, row));
-      return stateLoop(e, state, e.index(0), e.index(layout.getKvHeads()), {},
-                       [&](Value head, ValueRange) -> SmallVector<Value> {
-                         Value extent = e.toIndex(e.extract(state["count"], {sequence, head}));
-                         statistics(row, head, sequence, extent);
-                         if (!op.getPrefill() && layout.isCapped())
-                           evict(row, head, sequence, extent);
-                         return {};
-                       });
-    });
-  });
+  SmallVector<Value> all = stateLoop(
+      e, state, e.index(0), e.index(batch), none, [&](Value row, ValueRange extra) -> SmallVector<Value> {
+        Value isActive = e.cmp(Pred::ne, e.extract(active, row), e.i32(0));
+        return stateIf(e, state, isActive, extra, [&]() -> SmallVector<Value> {
+          Value sequence = e.toIndex(e.extract(sequences, row));
+          return stateLoop(e, state, e.index(0), e.index(layout.getKvHeads()), extra,
+                           [&](Value head, ValueRange evicted) -> SmallVector<Value> {
+                             Value extent = e.toIndex(e.extract(state["count"], {sequence, head}));
+                             statistics(row, head, sequence, extent);
+                             if (!op.getPrefill() && layout.isCapped())
+                               return evict(row, head, sequence, extent, evicted);
+                             return SmallVector<Value>(evicted);
+                           });
+        });
+      });
   k.set(op.getResult(), state);
+  for (auto [evicted, value] : llvm::zip(op.getEvicted(), all))
+    k.set(evicted, value);
 }
 
 void sparse::lowering::lowerRebuild(Emitter &e, KernelContext &k, kvcache::RebuildOp op) {

@@ -62,7 +62,21 @@ void lowerChoose(Emitter &e, KernelContext &k, kvcache::ChooseOp op);
 void lowerGather(Emitter &e, KernelContext &k, kvcache::GatherOp op);
 void lowerPlace(Emitter &e, KernelContext &k, kvcache::PlaceOp op);
 
+// Kernels that merge evicted slots: Merge.cpp.
+void lowerMatch(Emitter &e, KernelContext &k, sparsity::MatchOp op);
+void lowerMerge(Emitter &e, KernelContext &k, sparsity::MergeOp op);
+void lowerMatchChosen(Emitter &e, KernelContext &k, sparsity::MatchChosenOp op);
+void lowerSettle(Emitter &e, KernelContext &k, sparsity::SettleOp op);
+void lowerMergeChosen(Emitter &e, KernelContext &k, sparsity::MergeChosenOp op);
+
 // Shared by the kernels on caches: CacheUpdate.cpp.
+
+using StateBody = function_ref<SmallVector<Value>(Value iv, ValueRange extra)>;
+/// Runs `body` on a state carried through `for iv in [lower, upper)`, with `extra` values beside it.
+SmallVector<Value> stateLoop(Emitter &e, LayerState &state, Value lower, Value upper, ValueRange extra, StateBody body);
+/// Runs `then` on the state where the condition holds.
+SmallVector<Value> stateIf(Emitter &e, LayerState &state, Value condition, ValueRange extra,
+                           function_ref<SmallVector<Value>()> then);
 
 /// Whether KV head `head` (index) is one of `heads`; null when all are (empty list).
 Value isGoverned(Emitter &e, Value head, ArrayRef<int64_t> heads);

@@ -3,6 +3,8 @@
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=QUEST
 // RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.h2o<{heads = array<i64>, heavy = 8 : i64, prefill = "dense", recent = 8 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=H2O
+// RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.h2o<{heads = array<i64>, heavy = 8 : i64, prefill = "chunked", recent = 8 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
+// RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=CHUNKED
 // RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.streaming<{heads = array<i64: 1>, sinks = 4 : i64, window = 20 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=SOME
 // RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.streaming<{heads = array<i64>, sinks = 4 : i64, window = 20 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
@@ -33,6 +35,12 @@
 // H2O: %[[ORDER:.*]], %[[KEPT:.*]], %{{.*}} = kvcache.choose
 // H2O: %[[SLOTS:.*]]:4 = kvcache.gather %{{.*}}, %{{.*}}, %[[ORDER]], %[[KEPT]]
 // H2O: kvcache.place
+
+// Cut after each chunk, a head needs its budget, the hole of a victim and one chunk: 16 + 1 + 8 slots, and never more.
+// CHUNKED: slotted = true, max_pages = 2, caps = [16, 16], prefill_cap = chunk
+// CHUNKED-LABEL: func.func @prefill
+// CHUNKED: sparsity.mass
+// CHUNKED: kvcache.compress %{{.*}} {prefill}
 
 // A layer with one unbounded head needs the whole context; one without is really bounded: cap, hole, chunk.
 // SOME: max_pages = 17, caps = [-1, 24], prefill_cap = chunk

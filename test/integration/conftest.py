@@ -8,8 +8,8 @@ import road
 from common.config import LlamaConfig
 
 # What each test file needs of the build.
-NEEDS_TOOLS = ("test_artifact", "test_batch", "test_dense", "test_device_artifact", "test_identity", "test_phases", "test_policies",
-               "test_sequences", "test_smollm2")  # fmt: skip
+NEEDS_TOOLS = ("test_artifact", "test_batch", "test_dense", "test_device_artifact", "test_identity", "test_merging",
+               "test_phases", "test_policies", "test_sequences", "test_smollm2")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,11 +31,11 @@ Trace = list[list[HeadTrace]]
 
 
 def run_row(
-    network: Network, policies: list[LayerPolicy], ids: np.ndarray, prefill: int
+    network: Network, policies: list[LayerPolicy], ids: np.ndarray, prefill: int, chunk: int | None
 ) -> tuple[np.ndarray, list[Trace]]:
     """Logits [S, V] and the trace of every decode step."""
     decoder = Decoder(network, policies)
-    rows = [decoder.prefill(ids[:prefill])] if prefill else []
+    rows = [decoder.prefill(ids[:prefill], chunk)] if prefill else []
     traces = []
     for token in ids[prefill:]:
         rows.append(decoder.decode(int(token))[None])
@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path, metavar="DIR")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="default: dense")
     parser.add_argument("--prefill", type=int, required=True, metavar="N", help="ids of the prompt")
+    parser.add_argument("--chunk", type=int, metavar="N", help="ids of a chunk of the prompt (default: all)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float64", help="(default: float64)")
     token_rows.add_options(parser)
@@ -87,7 +88,7 @@ def main() -> None:
         parser.error(str(error))
     model = next(iter(sorted(arguments.directory.glob("model.*.onnx"))))
     network = Network(config, model_files.read_weights(model, config), np.dtype(arguments.dtype).type)
-    results = [run_row(network, policies, row, arguments.prefill) for row in ids]
+    results = [run_row(network, policies, row, arguments.prefill, arguments.chunk) for row in ids]
     answer = {"ids": ids, "logits": np.stack([logits for logits, _ in results]).astype(np.float32)}
     if arguments.prefill < ids.shape[1]:
         answer |= traced([traces for _, traces in results], config.layers, config.heads // config.kv_heads)

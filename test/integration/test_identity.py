@@ -17,6 +17,23 @@ LAYERS = {
         "layers: 1, kv: {{streaming: {{sinks: 4, window: 508}}}}",
         "layers: 2, kv: {{h2o: {{heavy: 256, recent: 256}}}}",
     ),
+    "chunked": (
+        "layers: all, attention: {{page_topk: {{page: {page}, budget: 512}}}}",
+        "layers: 0-1, kv: {{h2o: {{heavy: 256, recent: 256, prefill: chunked}}}}",
+        "layers: 2, kv: {{h2o: {{heavy: 511, recent: 1, prefill: chunked}}}}",
+    ),
+    "merging": (
+        "layers: all, attention: {{page_topk: {{page: {page}, budget: 512}}}}",
+        "layers: 0, kv: {{h2o: {{heavy: 256, recent: 256}}, cam: {{followers: 4, mode: expectation}}}}",
+        "layers: 1, kv: {{streaming: {{sinks: 4, window: 508}}, cam: {{}}}}",
+        "layers: 2, kv: {{h2o: {{heavy: 256, recent: 256, prefill: chunked}}, cam: {{heads: [1]}}}}",
+    ),
+    "d2o": (
+        "layers: all, attention: {{page_topk: {{page: {page}, budget: 512}}}}",
+        "layers: 0, kv: {{d2o: {{heavy: 256, recent: 256}}}}",
+        "layers: 1, kv: {{d2o: {{heavy: 256, recent: 256, prefill: chunked, mode: convex}}}}",
+        "layers: 2, kv: {{d2o: {{heavy: 256, recent: 256, merge_keys: false, heads: [0]}}}}",
+    ),
     "stacked": (
         "layers: all, attention: {{page_topk: {{page: {page}, budget: 512, per_query_head: true, sinks: 5}}}}",
         "layers: 1, kv: {{streaming: {{sinks: 4, window: 508, heads: [1]}}}}",

@@ -4,6 +4,7 @@ A token kept or a page read that should not be, or the other way round, shows in
 of fixed policies also ask that the policy changes the logits by a hundred times the tolerance.
 """
 
+import json
 import os
 import random
 from collections.abc import Callable
@@ -69,6 +70,27 @@ FIXED = {
         ),
         (LONG, SHORT),
     ),
+    "h2o-chunked": Fixed(
+        GQA3,
+        rules(
+            "layers: 0, kv: {h2o: {heavy: 9, recent: 9, prefill: chunked}}",
+            "layers: 1, kv: {h2o: {heavy: 10, recent: 1, prefill: chunked, heads: [0]}, "
+            "streaming: {sinks: 2, window: 9, heads: [1]}}",
+            "layers: 2, attention: {page_topk: {page: 4, budget: 16}}",
+            "layers: 2, kv: {h2o: {heavy: 16, recent: 8, prefill: chunked}}",
+        ),
+        (LONG, SHORT, (61, 62)),
+    ),
+    # The layers of one artifact are cut at different times.
+    "h2o-chunked-and-dense": Fixed(
+        GQA2,
+        rules(
+            "layers: 0, kv: {h2o: {heavy: 9, recent: 9, prefill: chunked}}",
+            "layers: 1, kv: {h2o: {heavy: 9, recent: 9}}",
+        ),
+        (LONG,),
+        chunk=16,
+    ),
     # Prompts in chunks of twelve take register tiles of four rows.
     "quest-over-h2o-heads": Fixed(
         GQA2,
@@ -81,10 +103,12 @@ FIXED = {
 }
 
 
-def oracle(model: road.TinyModel, policy: str, ids: np.ndarray, prefill: int) -> np.ndarray:
-    """Logits [B, S, V]."""
+def oracle(
+    model: road.TinyModel, policy: str, ids: np.ndarray, prefill: int, chunk: int | None = None
+) -> np.ndarray:
+    """Logits [B, S, V]; `chunk` matters to what cuts a prompt after each of its chunks."""
     policies = parse_policies(policy, model.config.layers, model.config.kv_heads)
-    return np.stack([Decoder(model.network, policies).run(row, prefill) for row in ids])
+    return np.stack([Decoder(model.network, policies).run(row, prefill, chunk) for row in ids])
 
 
 @pytest.mark.parametrize("name", FIXED)
@@ -94,7 +118,7 @@ def test_policy_equals_its_oracle(name: str, tiny: Callable, compiled: Callable)
     artifact = compiled(model, policy=case.policy, chunk=case.chunk, buckets=case.buckets)
     for prefill, length in case.lengths:
         ids = model.ids(length, 1, length)
-        expected = oracle(model, case.policy, ids, prefill)
+        expected = oracle(model, case.policy, ids, prefill, case.chunk)
         change = np.abs(expected - oracle(model, rules(), ids, prefill)).max()
         assert change > 1e-2, "this policy does nothing here"
         road.verify(artifact, ids, expected, prefill)
@@ -117,7 +141,8 @@ def draw_policy(rng: random.Random, kv_heads: int, layers: int, page: int) -> st
         lines.append(f"layers: {rng.choice(where)}, kv: {{streaming: {{{parameters}}}}}")
     if "h2o" in kind:
         heavy, recent = rng.choice([0, 1, 5, 16, 40]), rng.choice([1, 2, 5, 16, 31])
-        parameters = f"heavy: {heavy}, recent: {recent}{draw_heads(rng, kv_heads)}"
+        prefill = "chunked" if rng.random() < 0.4 else "dense"
+        parameters = f"heavy: {heavy}, recent: {recent}, prefill: {prefill}{draw_heads(rng, kv_heads)}"
         lines.append(f"layers: {rng.choice(where)}, kv: {{h2o: {{{parameters}}}}}")
     if "quest" in kind:
         pages, sinks = rng.choice([1, 2, 3, 5]), rng.choice([0, 0, 1, page, page + 1])
@@ -158,7 +183,7 @@ def test_random_policies_on_random_shapes(seed: int, tiny: Callable, compiled: C
     model = tiny(config, seed)
     ids = model.ids(seed, 2, length)
     artifact = compiled(model, *options, form=form, policy=policy, chunk=chunk)
-    road.verify(artifact, ids, oracle(model, policy, ids, prefill), prefill)
+    road.verify(artifact, ids, oracle(model, policy, ids, prefill, chunk), prefill)
 
 
 def slots(sequence: sparse_opt.Sequence) -> list[int]:
@@ -185,6 +210,19 @@ def test_caps_bound_the_memory(tiny: Callable, compiled: Callable) -> None:
         assert usage.page_bytes == (2 * 5 + 160 // 4 + 6) * page_bytes
         assert usage.dense_bytes == 4 * (160 // 4) * page_bytes
     assert context.usage().pages == 0
+
+
+def test_a_chunked_prompt_never_needs_more_than_budget_and_chunk(tiny: Callable, compiled: Callable) -> None:
+    model = tiny(GQA2, 3)
+    policy = rules("layers: all, kv: {h2o: {heavy: 12, recent: 8, prefill: chunked}}")
+    artifact = compiled(model, "--page=4", policy=policy)
+    layers = json.loads((artifact / "manifest.json").read_text())["devices"]["cpu"]["cache"]["layers"]
+    assert [layer["max_pages"] for layer in layers] == [-(-(20 + road.CHUNK + 2) // 4)] * 2
+    with sparse_opt.load(artifact).context(check_counts=True).sequence() as sequence:
+        sequence.prefill(model.ids(1, 300))
+        assert slots(sequence) == [2 * 20, 2 * 20]
+        sequence.decode(1)
+        assert slots(sequence) == [2 * 21, 2 * 21]
 
 
 def test_quest_keeps_every_page(tiny: Callable, compiled: Callable) -> None:

@@ -1,5 +1,7 @@
 """The slots of one KV head of one layer, as docs/architecture.md §6 lays them out."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .page_topk import page_bounds
@@ -50,6 +52,18 @@ class HeadCache:
             raise ValueError("a head has one victim at a time")
         self.position[slot] = -1
         self.victim = slot
+
+    def merge(self, kept: Array, gone: Array, keys: bool, merged: Callable[[Array, Array], Array]) -> None:
+        """Lets the rows of `gone` go into those of `kept`: values, and keys. Page bounds widen by the new keys."""
+        self.values[kept] = merged(self.values[kept], self.values[gone])
+        if not keys:
+            return
+        before = self.keys[kept]
+        self.keys[kept] = merged(before, self.keys[gone])
+        for slot in kept[(self.keys[kept] != before).any(axis=-1)]:
+            page = slot // self.page
+            self.high[page] = np.maximum(self.high[page], self.keys[slot])
+            self.low[page] = np.minimum(self.low[page], self.keys[slot])
 
     def compact(self, kept: Array) -> None:
         """Keeps the given slots, ordered by position, in the first slots; rebuilds the page bounds."""

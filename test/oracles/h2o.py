@@ -13,14 +13,20 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class H2O:
-    """`heavy` slots by mass and `recent` by position. `recent ≥ 1`, so that no token is evicted by its own step."""
+    """`heavy` slots by mass and `recent` by position. `recent ≥ 1`, so that no token is evicted by its own step.
+
+    `prefill`: the budget holds from the end of a prompt (dense), or from the end of each of its chunks (chunked).
+    """
 
     heavy: int = 512
     recent: int = 512
+    prefill: str = "dense"
 
     def __post_init__(self) -> None:
         if self.heavy < 0 or self.recent < 1:
             raise ValueError("heavy must not be negative, recent must be at least 1")
+        if self.prefill not in ("dense", "chunked"):
+            raise ValueError(f"prefill must be dense or chunked, not {self.prefill}")
 
     @property
     def cap(self) -> int:

@@ -1,8 +1,8 @@
 """A Llama that runs token by token or chunk by chunk, with any composition of policies.
 
-One step of a layer, in the order of methods.md §11: append, select pages, attend, add to the mass, evict. A prefill
+One step of a layer, in the order of methods.md §11: append, select pages, attend, add to the mass, evict and merge. A prefill
 chunk appends all its tokens, then every query attends to what it may see, densely; eviction waits for the end of the
-prompt. Pages are pages of the slots of one KV head.
+prompt, or of the chunk where a policy says so. Pages are pages of the slots of one KV head.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,27 +10,34 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import h2o, page_topk, streaming
+from . import cam, d2o, h2o, page_topk, streaming
 from .cache import HeadCache
+from .cam import Cam
+from .d2o import D2O
 from .dense import Network, attention_weights
 from .h2o import H2O
 from .page_topk import PageTopK
 from .streaming import Streaming
 
 Array = np.ndarray
-KVPolicy = Streaming | H2O
+KVPolicy = Streaming | H2O | D2O
 
 
 @dataclass(frozen=True)
 class LayerPolicy:
-    """What one layer does. `kv` acts on all KV heads but those that `kv_by_head` names."""
+    """What one layer does. `kv` acts on all KV heads but those that `kv_by_head` names; `merge` likewise."""
 
     attention: PageTopK | None = None
     kv: KVPolicy | None = None
     kv_by_head: Mapping[int, KVPolicy] = field(default_factory=dict)
+    merge: Cam | None = None
+    merge_by_head: Mapping[int, Cam] = field(default_factory=dict)
 
     def kv_of(self, head: int) -> KVPolicy | None:
         return self.kv_by_head.get(head, self.kv)
+
+    def merge_of(self, head: int) -> Cam | None:
+        return self.merge_by_head.get(head, self.merge)
 
 
 DENSE = LayerPolicy()
@@ -53,6 +60,15 @@ class HeadTrace:
 
 
 @dataclass
+class Cut:
+    """What leaves one KV head at once: slots, and those that stay."""
+
+    cache: HeadCache
+    gone: Array
+    kept: Array
+
+
+@dataclass
 class Decoder:
     """One sequence. `policies` is one for all layers, or one a layer."""
 
@@ -71,14 +87,17 @@ class Decoder:
             for p in self.policies
         ]
         self.trace: list[list[HeadTrace]] = []
+        self.merged = [[0] * c.kv_heads for _ in range(c.layers)]
+        self.thresholds: list[dict[D2O, float]] = [{} for _ in range(c.layers)]
 
     def prefill(self, ids: Array, chunk: int | None = None) -> Array:
-        """Feeds a prompt in chunks, then lets the KV policies compact; logits [n, vocab] of every position."""
+        """Feeds a prompt in chunks and lets the KV policies compact; logits [n, vocab] of every position."""
         step = chunk or max(1, len(ids))
-        rows = [self._prefill_chunk(ids[start : start + step]) for start in range(0, len(ids), step)]
-        for policy, caches in zip(self.policies, self.caches, strict=True):
-            for head, cache in enumerate(caches):
-                _compact(policy.kv_of(head), cache)
+        rows = []
+        for start in range(0, len(ids), step):
+            rows.append(self._prefill_chunk(ids[start : start + step]))
+            self._compact(chunked=True)
+        self._compact(chunked=False)
         return np.concatenate(rows)
 
     def decode(self, token: int) -> Array:
@@ -89,13 +108,21 @@ class Decoder:
         for layer, policy in enumerate(self.policies):
             q, k, v = self.network.project(layer, x, positions)
             grouped = self._grouped(q)
-            outputs, traces = [], []
+            outputs, traces, cuts = [], [], {}
             for head, cache in enumerate(self.caches[layer]):
                 output, trace = _decode_head(
                     policy.attention, policy.kv_of(head), cache, grouped[0, head], k[0, head], v[0, head], self.length
                 )
                 outputs.append(output)
                 traces.append(trace)
+                if (victim := _victim(policy.kv_of(head), cache)) is not None:
+                    cuts[head] = Cut(cache, np.array([victim]), np.setdiff1d(cache.live, [victim]))
+            self._merge(layer, cuts)
+            for head, cut in cuts.items():
+                traces[head].evicted = int(cut.cache.position[cut.gone[0]])
+                cut.cache.evict(int(cut.gone[0]))
+            for cache, trace in zip(self.caches[layer], traces, strict=True):
+                trace.kept, trace.slots = np.sort(cache.position[cache.live]), cache.position.copy()
             x = self.network.finish(layer, x, np.stack(outputs).reshape(q.shape))
             self.trace.append(traces)
         self.length += 1
@@ -124,6 +151,48 @@ class Decoder:
             x = self.network.finish(layer, x, np.stack(outputs, axis=1).reshape(q.shape))
         self.length += len(ids)
         return self.network.logits(x)
+
+    def _compact(self, chunked: bool) -> None:
+        """Cuts the heads whose policy cuts after chunks, or the others."""
+        for layer, policy in enumerate(self.policies):
+            cuts = {}
+            for head, cache in enumerate(self.caches[layer]):
+                kv = policy.kv_of(head)
+                if kv is not None and (isinstance(kv, Streaming) or kv.prefill == "chunked") == chunked:
+                    cuts[head] = _choose(kv, cache)
+            self._merge(layer, cuts)
+            for cut in cuts.values():
+                cut.cache.compact(cut.kept)
+
+    def _merge(self, layer: int, cuts: dict[int, Cut]) -> None:
+        """Lets what leaves a layer at once go into what stays."""
+        for head, cut in cuts.items():
+            policy, cache = self.policies[layer].merge_of(head), cut.cache
+            if policy is None or len(cut.gone) == 0:
+                continue
+            merges = cam.shares(policy, cache.mass, cache.position, cut.gone, cut.kept, layer, head)
+            cache.values = cam.merged_values(cache.values, merges)
+            self.merged[layer][head] += sum(factor > 0 for _, _, factor in merges)
+        for policy in {self.policies[layer].kv_of(head) for head in cuts}:
+            if isinstance(policy, D2O):
+                own = {h: cut for h, cut in cuts.items() if self.policies[layer].kv_of(h) == policy and len(cut.gone)}
+                if own:
+                    self._merge_nearest(layer, policy, own)
+
+    def _merge_nearest(self, layer: int, policy: D2O, cuts: dict[int, Cut]) -> None:
+        """D2O: the heads share a threshold, which follows the similarities of all that they evict."""
+        pairs = {}
+        for head, cut in cuts.items():
+            cut.kept = cut.kept[np.argsort(cut.cache.position[cut.kept])]
+            pairs[head] = d2o.nearest(cut.cache.keys[cut.gone], cut.cache.keys[cut.kept])
+        similarity = np.concatenate([s for _, s in pairs.values()])
+        threshold = d2o.next_threshold(policy, self.thresholds[layer].get(policy), similarity)
+        self.thresholds[layer][policy] = threshold
+        for head, cut in cuts.items():
+            cut.cache.merge(cut.kept, cut.gone, policy.merge_keys, lambda kept, gone, pair=pairs[head]: d2o.merge_rows(
+                policy, kept, gone, *pair, threshold
+            ))  # fmt: skip
+            self.merged[layer][head] += int((pairs[head][1] >= threshold).sum())
 
     def _grouped(self, q: Array) -> Array:
         """[rows, H, d] → [rows, Hk, group, d]."""
@@ -155,37 +224,34 @@ def _decode_head(
     weights = attention_weights(q[None], cache.keys, seen[None])
     output = weights[0] @ cache.values
     cache.mass += h2o.gathered_mass(weights)
-    evicted = _evict(kv, cache)
-    kept = np.sort(cache.position[cache.live])
-    return output, HeadTrace(pages, int(seen.any(axis=0).sum()), evicted, kept, cache.position.copy())
+    return output, HeadTrace(pages, int(seen.any(axis=0).sum()), None, cache.position, cache.position)
 
 
-def _evict(kv: KVPolicy | None, cache: HeadCache) -> int | None:
-    """Frees at most one slot, once the live ones exceed the cap; gives its token's position."""
+def _mass(kv: H2O, cache: HeadCache, live: Array) -> Array:
+    return d2o.forced(kv, cache.mass[live], cache.position[live]) if isinstance(kv, D2O) else cache.mass[live]
+
+
+def _victim(kv: KVPolicy | None, cache: HeadCache) -> int | None:
+    """The slot that leaves after a decode step, once the live ones exceed the cap."""
     live = cache.live
     if kv is None or len(live) <= kv.cap:
         return None
     if len(live) > kv.cap + 1:
         raise ValueError("more than one token over the budget: the prompt was not compacted")
     if isinstance(kv, H2O):
-        index = h2o.victim(kv, cache.mass[live], cache.position[live])
+        index = h2o.victim(kv, _mass(kv, cache, live), cache.position[live])
     else:
         index = int(np.flatnonzero(~streaming.kept(kv, cache.position[live]))[0])
-    slot = int(live[index])
-    position = int(cache.position[slot])
-    cache.evict(slot)
-    return position
+    return int(live[index])
 
 
-def _compact(kv: KVPolicy | None, cache: HeadCache) -> None:
-    """Brings a head with a cap down to it; a head without one is left alone."""
-    if kv is None:
-        return
+def _choose(kv: KVPolicy, cache: HeadCache) -> Cut:
+    """What brings a head down to its cap."""
     live = cache.live
     if len(live) <= kv.cap:
         kept = np.ones(len(live), bool)
     elif isinstance(kv, H2O):
-        kept = h2o.kept_after_prefill(kv, cache.mass[live], cache.position[live])
+        kept = h2o.kept_after_prefill(kv, _mass(kv, cache, live), cache.position[live])
     else:
         kept = streaming.kept(kv, cache.position[live])
-    cache.compact(live[kept])
+    return Cut(cache, live[~kept], live[kept])

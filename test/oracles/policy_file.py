@@ -13,16 +13,22 @@
 What has no oracle is refused. The compiler refuses more: it also knows what one layer can't do at once.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
+from .cam import Cam
+from .d2o import D2O
 from .h2o import H2O
 from .model import KVPolicy, LayerPolicy
 from .page_topk import PageTopK
 from .streaming import Streaming
 
-KV = {"streaming": Streaming, "h2o": H2O}
+EVICTING = {"streaming": Streaming, "h2o": H2O, "d2o": D2O}
+MERGING = {"cam": Cam}
+
+ByHead = tuple[dict[int, KVPolicy], dict[int, Cam]]
 
 
 def parse_policies(text: str, layers: int, kv_heads: int) -> list[LayerPolicy]:
@@ -32,7 +38,7 @@ def parse_policies(text: str, layers: int, kv_heads: int) -> list[LayerPolicy]:
     if content.get("version") != 1:
         raise ValueError("version: 1 expected")
     attention: list[PageTopK | None] = [None] * layers
-    kv: list[dict[int, KVPolicy]] = [{}] * layers
+    kv: list[ByHead] = [({}, {})] * layers
     for rule in content.get("rules") or []:
         _only(rule, {"layers", "heads", "attention", "kv"})
         if "heads" in rule and ("attention" in rule or "kv" not in rule):
@@ -77,28 +83,45 @@ def _page_topk(methods: dict[str, Any]) -> PageTopK | None:
     return policy
 
 
-def _kv(methods: dict[str, Any], heads: Any, kv_heads: int) -> dict[int, KVPolicy]:
-    by_head: dict[int, KVPolicy] = {}
+def _kv(methods: dict[str, Any], heads: Any, kv_heads: int) -> ByHead:
+    evicting: dict[int, KVPolicy] = {}
+    merging: dict[int, Cam] = {}
+    named: list[Sequence[int]] = []
     if "dense" in methods:
         if len(methods) > 1 or heads != []:
             raise ValueError("dense stands alone")
-        return by_head
+        return evicting, merging
     for name, parameters in methods.items():
         parameters = dict(parameters or {})
         if heads != [] and "heads" in parameters:
             raise ValueError("heads stands twice")
-        if parameters.get("prefill", "dense") != "dense":
-            raise ValueError("only prefill: dense has an oracle")
         # No heads are all heads.
         own = parse_range(parameters.pop("heads", heads), kv_heads) or range(kv_heads)
-        parameters.pop("prefill", None)
-        if by_head.keys() & set(own):
-            raise ValueError("two methods evict from one KV head")
-        by_head |= dict.fromkeys(own, KV[name](**parameters))
-    return by_head
+        if name in MERGING:
+            if merging.keys() & set(own):
+                raise ValueError("two methods merge what one KV head evicts")
+            merging |= dict.fromkeys(own, MERGING[name](**parameters))
+        else:
+            if evicting.keys() & set(own):
+                raise ValueError("two methods evict from one KV head")
+            evicting |= dict.fromkeys(own, EVICTING[name](**parameters))
+        if name in MERGING:
+            named.append(own)
+    if any(isinstance(evicting.get(head), D2O) for head in merging):
+        raise ValueError("two methods merge what one KV head evicts")
+    # A method that names heads merges in each of them; one for all heads, wherever something is evicted.
+    for own in named:
+        evicted = evicting.keys() & set(own)
+        if not evicted or len(evicted) < len(own) < kv_heads:
+            raise ValueError("nothing evicts from what is to merge")
+    return evicting, merging
 
 
-def _layer(attention: PageTopK | None, by_head: dict[int, KVPolicy], kv_heads: int) -> LayerPolicy:
-    if len(by_head) == kv_heads and len(set(by_head.values())) == 1:
-        return LayerPolicy(attention, by_head[0])
-    return LayerPolicy(attention, kv_by_head=by_head)
+def _layer(attention: PageTopK | None, kv: ByHead, kv_heads: int) -> LayerPolicy:
+    parts = {}
+    for name, by_head in zip(("kv", "merge"), kv, strict=True):
+        if len(by_head) == kv_heads and len(set(by_head.values())) == 1:
+            parts[name] = by_head[0]
+        else:
+            parts[f"{name}_by_head"] = by_head
+    return LayerPolicy(attention, **parts)

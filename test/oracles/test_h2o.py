@@ -124,6 +124,45 @@ def test_kept_set_does_not_depend_on_chunks(network: Network, ids: np.ndarray, c
         assert len(a.position) == 16
 
 
+@pytest.mark.parametrize("chunk", [1, 7, 16, 50])
+def test_chunked_prefill_holds_its_budget_in_every_chunk(network: Network, ids: np.ndarray, chunk: int) -> None:
+    policy = H2O(10, 6, "chunked")
+    decoder, before = Decoder(network, LayerPolicy(kv=policy)), {}
+    for start in range(0, 50, chunk):
+        decoder.prefill(ids[start : min(start + chunk, 50)], chunk)
+        for layer, head, cache in heads_of(decoder):
+            assert cache.extent == min(decoder.length, policy.cap)
+            new = set(range(start, decoder.length))
+            assert set(cache.position) <= before.get((layer, head), set()) | new
+            assert set(cache.position) >= set(range(max(0, decoder.length - policy.recent), decoder.length))
+            before[layer, head] = set(cache.position)
+    one = Decoder(network, LayerPolicy(kv=policy))
+    one.prefill(ids[:50], chunk)
+    for (_, _, a), (_, _, b) in zip(heads_of(one), heads_of(decoder), strict=True):
+        np.testing.assert_array_equal(a.position, b.position)
+
+
+def test_a_chunk_of_the_whole_prompt_is_dense_prefill(network: Network, ids: np.ndarray) -> None:
+    dense_prefill = Decoder(network, LayerPolicy(kv=H2O(10, 6))).run(ids, 50)
+    chunked = LayerPolicy(kv=H2O(10, 6, "chunked"))
+    np.testing.assert_array_equal(Decoder(network, chunked).run(ids, 50, 50), dense_prefill)
+    np.testing.assert_array_equal(Decoder(network, chunked).run(ids, 50), dense_prefill)
+    assert np.abs(Decoder(network, chunked).run(ids, 50, 10) - dense_prefill).max() > 1e-3
+
+
+def test_chunks_of_one_token_are_decode_steps(network: Network, ids: np.ndarray) -> None:
+    """A prompt that is cut after each token is what decode steps do."""
+    policy = LayerPolicy(kv=H2O(10, 6, "chunked"))
+    stepped = Decoder(network, policy).run(ids, 0)
+    np.testing.assert_allclose(Decoder(network, policy).run(ids, len(ids), 1), stepped, atol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 75])
+def test_chunked_budget_of_the_context_is_dense(network: Network, ids: np.ndarray, chunk: int) -> None:
+    policy = LayerPolicy(kv=H2O(45, 30, "chunked"))
+    np.testing.assert_array_equal(Decoder(network, policy).run(ids, 75, chunk), Decoder(network).run(ids, 75, chunk))
+
+
 def test_prefill_is_dense(network: Network, ids: np.ndarray) -> None:
     policy = LayerPolicy(PageTopK(page=4, budget=8), H2O(4, 4))
     np.testing.assert_allclose(Decoder(network, policy).prefill(ids), dense.forward(network, ids), atol=1e-10)
@@ -201,6 +240,11 @@ def test_two_requests_do_not_touch_each_other(network: Network, ids: np.ndarray)
     first = Decoder(network, policy).run(ids, 30)
     Decoder(network, policy).run(ids[::-1], 10)
     np.testing.assert_array_equal(Decoder(network, policy).run(ids, 30), first)
+
+
+def test_there_are_two_ways_to_read_a_prompt() -> None:
+    with pytest.raises(ValueError, match="dense or chunked"):
+        H2O(4, 4, "tiled")
 
 
 def test_recent_must_not_be_empty() -> None:

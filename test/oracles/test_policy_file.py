@@ -15,12 +15,15 @@ def test_rules_ranges_and_heads() -> None:
       - layers: 1-
         attention: {page_topk: {page: 8, budget: 64, group: sum}}
       - {layers: 2, kv: {h2o: {heavy: 3, recent: 5, prefill: dense}}}
-      - {layers: 3-4, kv: {streaming: {sinks: 1, window: 7, heads: [0, 2]}, h2o: {heavy: 1, recent: 2, heads: [1]}}}
+      - layers: 3-4
+        kv:
+          streaming: {sinks: 1, window: 7, heads: [0, 2]}
+          h2o: {heavy: 1, recent: 2, heads: [1], prefill: chunked}
       - layers: 4
         attention: {page_topk: }
     """
     quest = PageTopK(page=8, budget=64, group="sum")
-    by_head = {0: Streaming(1, 7), 2: Streaming(1, 7), 1: H2O(1, 2)}
+    by_head = {0: Streaming(1, 7), 2: Streaming(1, 7), 1: H2O(1, 2, "chunked")}
     assert parse_policies(text, 5, 4) == [
         LayerPolicy(),
         LayerPolicy(quest),
@@ -52,7 +55,7 @@ def test_later_rules_and_heads_of_a_rule() -> None:
     ("rules", "message"),
     [
         ("[{attention: {lsh: {}}}]", "page_topk expected"),
-        ("[{kv: {h2o: {heavy: 1, recent: 1, prefill: chunked}}}]", "prefill: dense"),
+        ("[{kv: {h2o: {heavy: 1, recent: 1, prefill: tiled}}}]", "dense or chunked"),
         ("[{attention: {page_topk: {group: mean}}}]", "max or sum"),
         ("[{attention: {page_topk: {page: 8, budget: 7}}}]", "less than a page"),
         ("[{layers: 2, attention: {page_topk: {}}}]", "no range within 0-1"),

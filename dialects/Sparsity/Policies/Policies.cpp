@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
+using namespace sparse;
 using namespace sparse::sparsity;
 
 LogicalResult sparse::sparsity::verifyParams(function_ref<InFlightDiagnostic()> emitError, const PolicySpec &spec,
@@ -32,11 +33,33 @@ std::string sparse::sparsity::whyNotHeads(ArrayRef<int64_t> heads, const LayerFa
   return "";
 }
 
+static bool overlap(PolicyAttrInterface one, PolicyAttrInterface other) {
+  ArrayRef<int64_t> a = one.getHeads(), b = other.getHeads();
+  return a.empty() || b.empty() || llvm::any_of(a, [&](int64_t head) { return llvm::is_contained(b, head); });
+}
+
 std::string sparse::sparsity::whyNotSameHeads(KVPolicyInterface one, Attribute other) {
-  auto second = dyn_cast<KVPolicyInterface>(other);
-  if (!second)
-    return "";
-  ArrayRef<int64_t> a = one.getHeads(), b = second.getHeads();
-  bool overlap = a.empty() || b.empty() || llvm::any_of(a, [&](int64_t head) { return llvm::is_contained(b, head); });
-  return overlap ? "both evict from the same KV heads; legal: 'heads' of its own for each" : "";
+  if (isa<KVPolicyInterface>(other) && overlap(one, cast<PolicyAttrInterface>(other)))
+    return "both evict from the same KV heads; legal: 'heads' of its own for each";
+  return "";
+}
+
+std::string sparse::sparsity::whyNotSameHeads(MergePolicyInterface one, Attribute other) {
+  if (isa<MergePolicyInterface>(other) && overlap(one, cast<PolicyAttrInterface>(other)))
+    return "both merge what the same KV heads evict; legal: 'heads' of its own for each";
+  return "";
+}
+
+kvcache::FieldAttr sparse::sparsity::massField(MLIRContext *context) {
+  Builder b(context);
+  return kvcache::FieldAttr::get(context, b.getStringAttr("mass"), kvcache::Scope::Slot, b.getF32Type(),
+                                 b.getDenseI64ArrayAttr({}), b.getF32FloatAttr(0.0), /*content=*/false,
+                                 /*counter=*/false);
+}
+
+kvcache::FieldAttr sparse::sparsity::counterField(MLIRContext *context, StringRef name) {
+  Builder b(context);
+  return kvcache::FieldAttr::get(context, b.getStringAttr(name), kvcache::Scope::Head, b.getI32Type(),
+                                 b.getDenseI64ArrayAttr({}), b.getI32IntegerAttr(0), /*content=*/false,
+                                 /*counter=*/true);
 }

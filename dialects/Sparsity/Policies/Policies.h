@@ -17,6 +17,12 @@ mlir::Value f32Constant(mlir::OpBuilder &b, mlir::Location loc, double value);
 std::string whyNotHeads(llvm::ArrayRef<int64_t> heads, const LayerFacts &facts);
 /// Why two policies can't both evict from the same heads; empty when they govern different ones.
 std::string whyNotSameHeads(KVPolicyInterface one, mlir::Attribute other);
+/// Why two policies can't both merge what the same heads evict; empty when they can stand beside each other.
+std::string whyNotSameHeads(MergePolicyInterface one, mlir::Attribute other);
+/// The slot field of accumulated attention, which policies share.
+kvcache::FieldAttr massField(mlir::MLIRContext *context);
+/// A counter of a policy: an i32 per head.
+kvcache::FieldAttr counterField(mlir::MLIRContext *context, llvm::StringRef name);
 } // namespace sparse::sparsity
 
 #endif

@@ -5,6 +5,13 @@ func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 0, key_di
 
 // -----
 
+#mass = #kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>
+#other = #kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 1.0 : f32, content = false, counter = false>
+// expected-error @below {{two different fields have the name "mass"; they must be the same, or differ in name}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [#mass, #other], policies = []>}
+
+// -----
+
 // expected-error @below {{key_dim is 0; it must be positive}}
 func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 0, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [], policies = []>}
 

@@ -60,13 +60,38 @@ func.func private @f() attributes {test.a = #sparsity.h2o<{heavy = 3, recent = 5
 
 // -----
 
-// expected-error @below {{'prefill' of 'h2o' is "chunk"; legal: dense}}
+// expected-error @below {{'prefill' of 'h2o' is "chunk"; legal: dense or chunked}}
 func.func private @f() attributes {test.a = #sparsity.h2o<{heavy = 3, recent = 5, heads = array<i64>, prefill = "chunk"}>}
 
 // -----
 
 // expected-error @below {{'recent' of 'h2o' is 0 : i64; legal: an integer from 1 to 1073741823}}
 func.func private @f() attributes {test.a = #sparsity.h2o<{heavy = 3, recent = 0, heads = array<i64>, prefill = "dense"}>}
+
+// -----
+
+// expected-error @below {{'followers' of 'cam' is 0 : i64; legal: an integer from 1 to 256}}
+func.func private @f() attributes {test.a = #sparsity.cam<{followers = 0, mode = "expectation", seed = 0, heads = array<i64>}>}
+
+// -----
+
+// expected-error @below {{'mode' of 'cam' is "always"; legal: bernoulli or expectation}}
+func.func private @f() attributes {test.a = #sparsity.cam<{followers = 4, mode = "always", seed = 0, heads = array<i64>}>}
+
+// -----
+
+// expected-error @below {{'sparsity.kv' must be an array of KV policies}}
+func.func private @f() attributes {sparsity.kv = [#sparsity.page_topk<{page = 16, budget = 64, group = "max", per_query_head = false, sinks = 0}>]}
+
+// -----
+
+// expected-error @below {{'alpha' of 'd2o' is 1.500000e+00 : f64; legal: a number from 0 to 1}}
+func.func private @f() attributes {test.a = #sparsity.d2o<{heavy = 8, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 1.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>}
+
+// -----
+
+// expected-error @below {{'beta' of 'd2o' is 1 : i64; legal: a number from 0 to 1}}
+func.func private @f() attributes {test.a = #sparsity.d2o<{heavy = 8, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 0.5, beta = 1, heads = array<i64>, prefill = "dense"}>}
 
 // -----
 

@@ -47,6 +47,11 @@ def pick_rule(rng: random.Random) -> str:
             f"streaming: {{window: {window}, heads: {pick_range(rng, kv_heads)}}}",
             "h2o: {heads: 0}",
             "streaming: {}",
+            f"d2o: {{heavy: {heavy + 4}, merge_keys: false, alpha: 0.{recent}, beta: 1, "
+            f"heads: {pick_range(rng, kv_heads)}}}",
+            f"h2o: {{recent: {recent}, prefill: chunked}}, cam: {{followers: {recent}, mode: expectation}}",
+            "streaming: {heads: 0}, h2o: {heads: 1, prefill: chunked}, "
+            f"cam: {{seed: {heavy}, heads: {pick_range(rng, kv_heads)}}}",
         ]
     )
     keys = [f"layers: {pick_range(rng, layers)}"]
@@ -77,6 +82,12 @@ def main() -> None:
         "{version: 1, rules: [{attention: {page_topk: {page: 8, budget: 4}}}]}",
         "{version: 1, rules: [{attention: {page_topk: {group: mean}}}]}",
         "{version: 1, rules: [{layer: 1, kv: {h2o: {}}}]}",
+        "{version: 1, rules: [{kv: {cam: {}}}]}",
+        "{version: 1, rules: [{kv: {d2o: {heavy: 3}}}]}",
+        "{version: 1, rules: [{kv: {d2o: {}, h2o: {heads: 0}}}]}",
+        "{version: 1, rules: [{kv: {d2o: {}, cam: {}}}]}",
+        "{version: 1, rules: [{kv: {h2o: {heads: 0}, cam: {heads: 1}}}]}",
+        "{version: 1, rules: [{kv: {h2o: {}, cam: {mode: often}}}]}",
     ]
     for text in refused:
         assert compiled(text) is None, text

@@ -85,7 +85,6 @@ LogicalResult DummyNewestAttr::verify(function_ref<InFlightDiagnostic()> emitErr
   return verifyParams(emitError, getSpec(), params);
 }
 
-ArrayRef<int64_t> DummyNewestAttr::getHeads() const { return {}; }
 int64_t DummyNewestAttr::getCap() const { return intParam(getParams(), "cap"); }
 kvcache::PrefillCap DummyNewestAttr::getPrefillCap() const { return kvcache::PrefillCap::End; }
 

@@ -16,7 +16,7 @@ using namespace sparse;
 
 const PolicySpec &H2OAttr::getSpec() {
   using Kind = ParameterSpec::Kind;
-  static const StringRef prefills[] = {"dense"};
+  static const StringRef prefills[] = {"dense", "chunked"};
   static const PolicySpec spec{
       "h2o",
       PolicyKind::KV,
@@ -25,7 +25,8 @@ const PolicySpec &H2OAttr::getSpec() {
       {{"heavy", Kind::Integer, "heavy hitters that stay", 512, "", {}, 0},
        {"recent", Kind::Integer, "most recent tokens that stay", 512, "", {}, 1},
        {"heads", Kind::Heads, "KV heads it governs; all when empty"},
-       {"prefill", Kind::Choice, "dense: read the prompt densely, then keep the budget", 0, "dense", prefills}}};
+       {"prefill", Kind::Choice, "dense: the prompt is read densely, then cut; chunked: cut after each of its chunks", 0,
+        "dense", prefills}}};
   return spec;
 }
 
@@ -34,18 +35,20 @@ LogicalResult H2OAttr::verify(function_ref<InFlightDiagnostic()> emitError, Dict
 }
 
 std::string H2OAttr::whyNot(const LayerFacts &facts) const { return whyNotHeads(getHeads(), facts); }
-std::string H2OAttr::whyNotWith(Attribute other) const { return whyNotSameHeads(*this, other); }
+std::string H2OAttr::whyNotWith(Attribute other) const {
+  return whyNotSameHeads(KVPolicyInterface(*this), other);
+}
 
 ArrayRef<int64_t> H2OAttr::getHeads() const { return getParams().getAs<DenseI64ArrayAttr>("heads").asArrayRef(); }
 int64_t H2OAttr::getCap() const { return intParam(getParams(), "heavy") + intParam(getParams(), "recent"); }
-kvcache::PrefillCap H2OAttr::getPrefillCap() const { return kvcache::PrefillCap::End; }
+kvcache::PrefillCap H2OAttr::getPrefillCap() const {
+  bool chunked = getParams().getAs<StringAttr>("prefill") == "chunked";
+  return chunked ? kvcache::PrefillCap::Chunk : kvcache::PrefillCap::End;
+}
 bool H2OAttr::needsMass() const { return true; }
 
 void H2OAttr::getFields(const LayerFacts &, SmallVectorImpl<Attribute> &fields) const {
-  Builder b(getContext());
-  fields.push_back(kvcache::FieldAttr::get(getContext(), b.getStringAttr("mass"), kvcache::Scope::Slot,
-                                           b.getF32Type(), b.getDenseI64ArrayAttr({}), b.getF32FloatAttr(0.0),
-                                           /*content=*/false, /*counter=*/false));
+  fields.push_back(massField(getContext()));
 }
 
 SmallVector<StringRef> H2OAttr::getSlotFields() const { return {"mass"}; }

@@ -30,7 +30,9 @@ LogicalResult StreamingAttr::verify(function_ref<InFlightDiagnostic()> emitError
 }
 
 std::string StreamingAttr::whyNot(const LayerFacts &facts) const { return whyNotHeads(getHeads(), facts); }
-std::string StreamingAttr::whyNotWith(Attribute other) const { return whyNotSameHeads(*this, other); }
+std::string StreamingAttr::whyNotWith(Attribute other) const {
+  return whyNotSameHeads(KVPolicyInterface(*this), other);
+}
 
 ArrayRef<int64_t> StreamingAttr::getHeads() const {
   return getParams().getAs<DenseI64ArrayAttr>("heads").asArrayRef();

@@ -4,7 +4,7 @@
 include "dialects/Sparsity/SparsityInterfaces.td"
 
 def Sparsity_StreamingAttr : Sparsity_Policy<"Streaming", "streaming",
-    [DeclareAttrInterfaceMethods<Sparsity_PolicyInterface, ["whyNot", "whyNotWith"]>,
+    [DeclareAttrInterfaceMethods<Sparsity_PolicyInterface, ["whyNot", "whyNotWith", "getHeads"]>,
      DeclareAttrInterfaceMethods<Sparsity_KVPolicyInterface, ["buildVisible"]>]> {
   let summary = "attention sinks and a window: the first and the most recent keys stay";
   let description = [{

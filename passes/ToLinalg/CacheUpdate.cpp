@@ -220,17 +220,7 @@ void sparse::lowering::lowerAppend(Emitter &e, KernelContext &k, kvcache::Append
   k.tie[op.getNewStatus()] = status;
 }
 
-namespace {
-/// A slot field that follows the mass, the policy that updates it, and the heads of all policies that name it.
-struct Statistic {
-  StringRef field;
-  unsigned index;
-  sparsity::PolicyAttrInterface policy;
-  SmallVector<int64_t> heads; // empty for all
-};
-} // namespace
-
-static SmallVector<Statistic> statisticsOf(kvcache::LayoutAttr layout) {
+SmallVector<Statistic> sparse::lowering::statisticsOf(kvcache::LayoutAttr layout) {
   SmallVector<Statistic> statistics;
   for (auto policy : layout.getPolicies().getAsRange<sparsity::PolicyAttrInterface>())
     for (auto [index, field] : llvm::enumerate(policy.getSlotFields())) {

@@ -78,6 +78,15 @@ SmallVector<Value> stateLoop(Emitter &e, LayerState &state, Value lower, Value u
 SmallVector<Value> stateIf(Emitter &e, LayerState &state, Value condition, ValueRange extra,
                            function_ref<SmallVector<Value>()> then);
 
+/// A slot field that follows the mass, the policy that updates it, and the heads of all policies that name it.
+struct Statistic {
+  StringRef field;
+  unsigned index;
+  sparsity::PolicyAttrInterface policy;
+  SmallVector<int64_t> heads; // empty for all
+};
+SmallVector<Statistic> statisticsOf(kvcache::LayoutAttr layout);
+
 /// Whether KV head `head` (index) is one of `heads`; null when all are (empty list).
 Value isGoverned(Emitter &e, Value head, ArrayRef<int64_t> heads);
 /// The cap of KV head `head` as an index, the layout's slots when it has none.

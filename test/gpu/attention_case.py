@@ -44,6 +44,8 @@ class Case:
     streaming: Streaming | None = None
     selection: Selection | None = None
     fields_by_channel: bool = False
+    prompt: bool = False  # the rows belong to one sequence and have its last positions
+    mass: bool = False  # what each slot receives is an output
     shows_list: bool = True  # the selected pages are outputs, too, so that kernels between them stay apart
 
     @property
@@ -53,6 +55,11 @@ class Case:
     @property
     def selecting(self):
         return self.heads if self.selection and self.selection.per_query_head else self.kv_heads
+
+    @property
+    def batch(self):
+        """Sequences of a step."""
+        return 1 if self.prompt else self.rows
 
     @property
     def groups(self):
@@ -117,6 +124,8 @@ def _entry(case):
         options += f", softcap = {case.softcap:.9e} : f32"
     if case.window >= 0:
         options += f", window = {case.window} : i64"
+    if case.prompt:
+        options += ", prefill"
     lines, operands, types, segments = [], "", "", "1, 1, 1, 1, 0, 0"
     if case.selection:
         scores = f"tensor<{rows}x{case.selecting}x{case.max_pages}xf32>"
@@ -135,20 +144,27 @@ def _entry(case):
         f"({query}, {layer}, {row}, {row}{types}) -> ({out}, {lse})",
     ]
     results = [("out", out), ("lse", lse)]
+    inputs = [("query", query), ("positions", row), ("sequences", row)]
+    if case.mass:
+        mass = f"tensor<{case.batch}x{case.kv_heads}x{case.max_pages * case.page}xf32>"
+        lines += [
+            f"%mass = sparsity.mass %query, %lse, %layer, %positions, %sequences, %active{operands} "
+            f"{{operandSegmentSizes = array<i32: 1, 1, {segments}>, {options}}} : "
+            f"({query}, {lse}, {layer}, {row}, {row}, {row}{types}) -> {mass}",
+        ]
+        inputs.append(("active", row))
+        results.append(("mass", mass))
     if case.selection:
         results.append(("scores", scores))
         if case.shows_list:
             results += [("indices", indices), ("count", count)]
     named = ", ".join(f'{type} {{plan.name = "{name}"}}' for name, type in results)
-    inputs = ", ".join(
-        f'%{name}: {type} {{plan.name = "{name}"}}'
-        for name, type in (("query", query), ("positions", row), ("sequences", row))
-    )
+    arguments = ", ".join(f'%{name}: {type} {{plan.name = "{name}"}}' for name, type in inputs)
     body = "\n".join("    " + line for line in lines)
     values, value_types = ", ".join("%" + name for name, _ in results), ", ".join(type for _, type in results)
     return (
-        f"  func.func @{case.name}({inputs}, %layer: {layer}) -> ({named})\n"
-        f'      attributes {{plan.kind = "decode", plan.rows = {rows} : i64}} {{\n'
+        f"  func.func @{case.name}({arguments}, %layer: {layer}) -> ({named})\n"
+        f'      attributes {{plan.kind = "{"prefill" if case.prompt else "decode"}", plan.rows = {rows} : i64}} {{\n'
         f"{body}\n    return {values} : {value_types}\n  }}\n"
     )
 

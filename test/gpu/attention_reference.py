@@ -28,6 +28,8 @@ class Cache:
         else:
             some = lambda: rng.choice([1, c.page, c.page + 1, rng.integers(1, slots + 1), slots])
             lengths = np.minimum([some() for _ in range(sequences)], slots)
+        if c.prompt:
+            lengths = np.maximum(lengths, c.rows)
         self.count = np.repeat(lengths[:, None], c.kv_heads, 1).astype(np.int32)
         if c.slotted:
             less = rng.integers(0, c.page + 1, shape)
@@ -126,10 +128,10 @@ def select(case, cache, own_scores, sequence, h):
     return np.sort(best)
 
 
-def attend(case, cache, query, row, sequence, h, pages):
-    """Attention of the query heads of selecting head h over `pages`: values and log of the softmax's sum."""
+def attend(case, cache, query, row, sequence, h, pages, position):
+    """Attention of the query heads of selecting head h over `pages`: values, the log of the softmax's sum, and what each
+    slot receives of them all."""
     kv = h * case.kv_heads // case.selecting
-    position = int(cache.positions[sequence])
     if pages is None:
         n = cache.pages_used(sequence, kv)
         if not case.slotted:
@@ -154,4 +156,7 @@ def attend(case, cache, query, row, sequence, h, pages):
     s, values = s[:, visible], values[visible]
     top = s.max(1, keepdims=True)
     p = np.exp(s - top)
-    return p @ values / p.sum(1, keepdims=True), (top + np.log(p.sum(1, keepdims=True)))[:, 0]
+    weight = p.sum(1, keepdims=True)
+    mass = np.zeros(case.max_pages * case.page)
+    mass[slots[visible]] = (p / weight).sum(0)
+    return p @ values / weight, (top + np.log(weight))[:, 0], mass

@@ -74,7 +74,10 @@ class Device:
         """Copies a contiguous NumPy array to `pointer`, or to new memory; returns where."""
         pointer = self.allocate(array.nbytes) if pointer is None else pointer
         if array.nbytes:
-            call("cuMemcpyHtoD_v2", c_uint64(pointer), array.ctypes.data_as(c_void_p), c_size_t(array.nbytes))
+            # On the stream: another copy may still be on its way to the device when the call returns.
+            data, size = array.ctypes.data_as(c_void_p), c_size_t(array.nbytes)
+            call("cuMemcpyHtoDAsync_v2", c_uint64(pointer), data, size, self.stream)
+            self.synchronize()
         return pointer
 
     def download(self, array, pointer):
@@ -83,7 +86,7 @@ class Device:
         return array
 
     def fill(self, pointer, byte, size):
-        call("cuMemsetD8_v2", c_uint64(pointer), ctypes.c_ubyte(byte), c_size_t(size))
+        call("cuMemsetD8Async", c_uint64(pointer), ctypes.c_ubyte(byte), c_size_t(size), self.stream)
 
     def synchronize(self):
         call("cuStreamSynchronize", self.stream)

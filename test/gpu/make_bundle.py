@@ -49,7 +49,21 @@ def random_case(rng, index):
         case.shows_list = rng.random() < 0.4
         alone = case.groups == 1 or rng.random() < 0.2
         case.fields_by_channel = alone and case.max_pages % 8 == 0 and rng.random() < 0.6
+    case.mass = rng.random() < 0.4
+    if rng.random() < 0.2:
+        as_prompt(rng, case)
     return case
+
+
+def as_prompt(rng, case):
+    """Makes the rows those of a prompt, in a form that tensor cores take."""
+    case.prompt, case.selection, case.softcap = True, None, 0.0
+    case.key_dim, case.value_dim = rng.choice([32, 64, 96, 128]), rng.choice([16, 64, 96, 128])
+    case.dtype = rng.choice(["bf16", "f16"])
+    case.rows = rng.choice([16, 48, 128])
+    case.max_pages = min(case.max_pages, 100)
+    while case.max_pages * case.page < case.rows:
+        case.max_pages *= 2
 
 
 def with_dense_twins(cases):

@@ -20,6 +20,7 @@ from plan_runner import Plan
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Of a score, over the sum of its terms' magnitudes: queries in two bf16 parts keep 18 bits, and sums round in f32.
+PROMPT_ERROR = {"bf16": 2e-2, "f16": 3e-3}
 SCORE_ERROR = 2.0**-18 + 2e-6
 
 
@@ -39,7 +40,7 @@ class Step:
         self.device, self.case = device, case
         self.plan = Plan(device, module, folder / "plans" / f"{case.name}.json")
 
-    def run(self, cache, query, sequences, repeat=2):
+    def run(self, cache, query, sequences, positions, active, repeat=2):
         """Outputs as NumPy arrays; the same bits every time."""
         c, device = self.case, self.device
         held = {"pool": device.upload(cache.pool)}
@@ -48,8 +49,9 @@ class Step:
             held[name] = state[name] = device.upload(np.ascontiguousarray(array))
         inputs = {
             "query": device.upload(query),
-            "positions": device.upload(np.ascontiguousarray(cache.positions[sequences])),
+            "positions": device.upload(positions),
             "sequences": device.upload(sequences),
+            "active": device.upload(active),
         }
         outputs = {name: device.allocate(size) for name, size in self.plan.output_bytes().items()}
         launches = self.plan.bind(inputs, outputs, state)
@@ -79,13 +81,20 @@ class Step:
             "scores": (c.rows, c.selecting, c.max_pages),
             "indices": (c.rows, c.selecting, -1),
             "count": (c.rows, c.selecting),
+            "mass": (c.batch, c.kv_heads, -1),
         }
         return {name: array.reshape(shapes[name]) for name, array in got.items()}
 
 
-def check(case, cache, query, sequences, got, tolerance, share):
+def check(case, cache, query, sequences, positions, active, got, tolerance, share):
     rng = np.random.default_rng(1)
     worst = 0.0
+    # Queries and weights of a prompt are rounded to the cache's type.
+    lse_tolerance = 1e-4 + 10 * tolerance
+    mass = np.zeros((case.batch, case.kv_heads, case.max_pages * case.page))
+    known = np.ones(case.batch, bool)
+    if case.prompt:
+        tolerance, lse_tolerance = PROMPT_ERROR[case.dtype], PROMPT_ERROR[case.dtype]
     for row in range(case.rows):
         sequence = sequences[row]
         for h in range(case.selecting):
@@ -105,17 +114,25 @@ def check(case, cache, query, sequences, got, tolerance, share):
                     require(count == len(pages), f"row {row} head {h}: {count} pages for {len(pages)}")
                     chosen = got["indices"][row, h, :count]
                     require(np.array_equal(chosen, pages), f"row {row} head {h}: pages {chosen} for {pages}")
+            batch = 0 if case.prompt else row
             if rng.random() > share:
+                known[batch] = False
                 continue
-            want = reference.attend(case, cache, query, row, sequence, h, pages)
+            want = reference.attend(case, cache, query, row, sequence, h, pages, int(positions[row]))
             if want is None:
                 continue
+            if active[row]:
+                mass[batch, h * case.kv_heads // case.selecting] += want[2]
             out = got["out"][row].reshape(case.heads, case.value_dim)[h * case.groups : (h + 1) * case.groups]
             lse = got["lse"][row][h * case.groups : (h + 1) * case.groups]
             error = np.linalg.norm(out - want[0]) / np.linalg.norm(want[0])
             require(error < tolerance, f"row {row} head {h}: attention is off by {error:.2e}")
-            require(np.abs(lse - want[1]).max() < 1e-4 + 10 * tolerance, f"row {row} head {h}: lse {lse} for {want[1]}")
+            require(np.abs(lse - want[1]).max() < lse_tolerance, f"row {row} head {h}: lse {lse} for {want[1]}")
             worst = max(worst, error)
+    if case.mass:
+        for batch in np.flatnonzero(known):
+            error = np.abs(got["mass"][batch] - mass[batch]).sum() / max(mass[batch].sum(), 1)
+            require(error < (tolerance if case.prompt else 1e-4), f"mass of sequence {batch} is off by {error:.2e}")
     return worst
 
 
@@ -128,15 +145,21 @@ def run_case(device, module, case, args, outputs):
         extra = int(rng.integers(0, 3))
         cache = reference.Cache(case, rng, case.rows + extra, "full" if index == 1 else "random", ties=index % 3 == 2)
         sequences = rng.permutation(case.rows + extra)[: case.rows].astype(np.int32)
+        positions, active = cache.positions[sequences], np.ones(case.rows, np.int32)
+        if case.prompt:
+            sequences[:] = sequences[0]
+            positions = np.maximum(cache.positions[sequences] - case.rows + 1 + np.arange(case.rows, dtype=np.int32), 0)
+        if case.mass and index:
+            active[case.rows - int(rng.integers(0, case.rows)) :] = 0
         query = rng.standard_normal((case.rows, case.heads * case.key_dim), dtype=np.float32)
         try:
-            got = step.run(cache, query, sequences)
+            got = step.run(cache, query, sequences, positions, active)
             outputs[case.name, index] = {name: got[name] for name in ("out", "lse")}
             twin = outputs.get((case.name.removesuffix(DENSE_TWIN), index))
             for name in ("out", "lse"):
                 same = np.array_equal(twin[name].view(np.int32), got[name].view(np.int32)) if twin else True
                 require(same, f"{name} has other bits than with a selection of every page")
-            worst = max(worst, check(case, cache, query, sequences, got, args.tolerance, args.share))
+            worst = max(worst, check(case, cache, query, sequences, positions, active, got, args.tolerance, args.share))
         except Failure as failure:
             failures.append(f"state {index}: {failure}")
     step.plan.free()

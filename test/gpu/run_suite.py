@@ -387,8 +387,13 @@ def run_all(runner: Runner, tests: list[Test], jobs: int, show: Callable[[Outcom
                     outcomes.append(Outcome(test, "failed", 0.0, f"{type(error).__name__}: {error}"))
                     show(outcomes[-1])
 
+    # The runtime's tests fill the card and look at what is free: one at a time, after the others.
+    shared = [test for test in tests if test.kind != "gtest"]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(work, units(tests, alone=jobs > 1 or runner.sanitizer is not None)))
+        list(pool.map(work, units(shared, alone=jobs > 1 or runner.sanitizer is not None)))
+    for test in tests:
+        if test.kind == "gtest":
+            work([test])
     order = {test.name: index for index, test in enumerate(tests)}
     return sorted(outcomes, key=lambda outcome: order[outcome.test.name])
 
@@ -427,7 +432,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print the names and stop")
     parser.add_argument("--states", type=int, default=5, metavar="N", help="random caches of an attention case (default: 5)")
     parser.add_argument("--sanitizer", choices=TOOLS, help="run under this tool of compute-sanitizer")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time (default: 1)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time, but for the runtime's tests (default: 1)")
     parser.add_argument("--timeout", type=float, metavar="S", help="of a process (default: 600; with --sanitizer 900)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write them as JUnit")

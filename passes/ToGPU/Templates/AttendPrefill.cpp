@@ -6,56 +6,33 @@
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/ToGPU/AsyncCopy.h"
+#include "passes/ToGPU/Templates/PromptBlock.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToGPU/TensorCore.h"
-#include "passes/ToLinalg/Lowering.h"
 
 using namespace sparse;
 using namespace sparse::device;
 
-static constexpr int64_t kRowsOfWarp = 16, kMostWarps = 8, kSlotsOfTile = 64, kStages = 2;
-/// Elements of a 16-byte chunk, and what a row in shared memory is longer: an odd number of chunks has no bank conflicts.
-static constexpr int64_t kChunk = 8, kPadding = 8;
-/// Score of a hidden slot, and the least that a row's largest score counts as: their difference is a weight of 0.
-static constexpr double kHidden = -1e30, kLeastTop = -1e29;
+static constexpr int64_t kMostWarps = 8, kStages = 2;
 
 static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr) {
   auto attend = cast<sparsity::AttendOp>(headOf(kernel));
-  kvcache::LayoutAttr layout = attend.getState().getType().getLayout();
   if (!attend.getPrefill() || attend.getIndices())
     return "it is for the rows of a prompt over the whole cache";
-  if (!layout.getType().isBF16() && !layout.getType().isF16())
-    return "tensor cores multiply bf16 and f16, not f32, in this form";
-  if (layout.getKeyDim() % 32 != 0 || layout.getValueDim() % 16 != 0 || layout.getKeyDim() > 256)
-    return "head dimensions must be multiples of 32 (keys, at most 256) and 16 (values)";
-  if (!layout.getKeysBySlot())
-    return "keys must lie slot by slot";
-  if (attend.getSoftcap().convertToDouble() != 0)
-    return "scores with a soft cap are not supported";
-  if (cast<RankedTensorType>(attend.getQuery().getType()).getDimSize(0) % kRowsOfWarp != 0)
-    return "the chunk is no multiple of 16 rows";
-  return "";
+  return whyNotPrompt(attend.getState().getType().getLayout(), attend.getQuery(), attend.getSoftcap().convertToDouble());
 }
 
 namespace {
 
-/// Keys or values of one tile in shared memory.
-struct Tile {
-  int64_t width; // elements of a slot
-  int64_t stride() const { return width + kPadding; }
-  int64_t elements() const { return kSlotsOfTile * stride(); }
-};
-
-class PrefillAttention {
+class PrefillAttention : PromptBlock {
 public:
-  PrefillAttention(DeviceKernel &k, sparsity::AttendOp op)
-      : k(k), d(k.d), op(op), layer(k.layer(op.getState())), layout(layer.layout), keyTile{layout.getKeyDim()},
-        valueTile{layout.getValueDim()}, element(layout.getType()) {}
+  PrefillAttention(DeviceKernel &k, sparsity::AttendOp op, int64_t warps)
+      : PromptBlock(k, op.getState(), op.getQuery(), op.getPositions(), op.getSequences(), int64_t(op.getWindow()), warps),
+        op(op) {}
 
   void emit();
 
 private:
-  using Row = std::array<Value, 2>; // of a lane: rows g and g + 8 of its warp
   struct Sums {
     SmallVector<Value> out; // 4 of every 8 channels
     Row top, weight;        // the largest score so far; the sum of weights, of this lane's slots alone
@@ -63,31 +40,17 @@ private:
 
   void plan();
   void locate();
-  void copyTile(Value tile, Value stage);
-  SmallVector<Value> scores(Value stage);
-  SmallVector<Value> hide(Value tile, ValueRange scores);
-  Value visible(Row position, unsigned row, Value slot, Value keyPosition);
+  void copyTiles(Value tile, Value stage);
   void softmax(SmallVectorImpl<Value> &scores, Sums &sums);
   void addValues(ArrayRef<Value> weights, Value stage, Sums &sums);
   void store(Sums &sums);
   Value maxOfQuad(Value value);
   Value sumOfQuad(Value value);
 
-  DeviceKernel &k;
-  Device &d;
   sparsity::AttendOp op;
-  LayerBuffers &layer;
-  kvcache::LayoutAttr layout;
-  Tile keyTile, valueTile;
-  Type element;
-
-  int64_t warps = 1, heads = 1, group = 1;
-  Span keys, values;                           // shared, all stages
-  Value head, kvHead, sequence, firstRow;      // firstRow: of the warp
-  Value lane, inGroup, group4;                 // lane % 4 and lane / 4
-  Row row, position;
-  Value slots, firstTile, tiles;               // slots that count; tiles [firstTile, tiles)
-  SmallVector<Value> query;                    // fragments, 4 of every 16 channels
+  Span values; // shared, all stages
+  Value head;
+  Value firstTile, tiles; // tiles [firstTile, tiles)
 };
 
 } // namespace
@@ -102,15 +65,8 @@ Value PrefillAttention::sumOfQuad(Value value) {
 
 /// Grid and shared memory.
 void PrefillAttention::plan() {
-  Buffer &input = k.buffer(op.getQuery());
-  int64_t rows = input.size(0);
-  heads = input.size(1) / layout.getKeyDim();
-  group = heads / layout.getKvHeads();
-  warps = std::min(kMostWarps, rows / kRowsOfWarp);
-  while (rows / kRowsOfWarp % warps != 0)
-    --warps;
   // The last rows see most slots: they start first.
-  k.grid = {heads, rows / (warps * kRowsOfWarp), 1};
+  k.grid = {queryHeads(), query.size(0) / (warps * kRowsOfWarp), 1};
   k.block = {warps * kWarp, 1, 1};
   int64_t bytes = element.getIntOrFloatBitWidth() / 8;
   int64_t keyBytes = kStages * keyTile.elements() * bytes;
@@ -122,19 +78,10 @@ void PrefillAttention::plan() {
 /// Which rows and slots are this warp's.
 void PrefillAttention::locate() {
   head = d.blockId(0);
-  kvHead = d.divU(head, group);
-  sequence = k.load(k.buffer(op.getSequences()), {d.i32(0)});
-  lane = d.lane();
-  inGroup = d.remU(lane, 4);
-  group4 = d.divU(lane, 4);
+  kvHead = d.divU(head, queryHeads() / layout.getKvHeads());
   Value tileOfRows = d.sub(d.i32(k.grid[1] - 1), d.blockId(1));
   Value first = d.mul(tileOfRows, d.i32(warps * kRowsOfWarp));
-  firstRow = d.add(first, d.mul(d.warp(), d.i32(kRowsOfWarp)));
-  Buffer &positions = k.buffer(op.getPositions());
-  for (unsigned i = 0; i < 2; ++i) {
-    row[i] = d.add(firstRow, d.add(group4, d.i32(8 * i)));
-    position[i] = k.load(positions, {row[i]});
-  }
+  locateRows(d.add(first, d.mul(d.warp(), d.i32(kRowsOfWarp))));
   // Positions of a prompt's rows are consecutive.
   slots = k.load(layer["count"], {sequence, kvHead});
   if (!layout.getSlotted()) {
@@ -143,108 +90,16 @@ void PrefillAttention::locate() {
   }
   tiles = d.ceilDivU(slots, d.i32(kSlotsOfTile));
   firstTile = d.i32(0);
-  if (int64_t window = op.getWindow(); window >= 0 && !layout.getSlotted()) {
+  if (window >= 0 && !layout.getSlotted()) {
     Value oldest = d.maxS(d.sub(k.load(positions, {first}), d.i32(window)), d.i32(0));
     firstTile = d.divU(oldest, kSlotsOfTile);
   }
-  Buffer &input = k.buffer(op.getQuery());
-  for (int64_t step = 0; step < layout.getKeyDim() / 16; ++step)
-    for (unsigned half = 0; half < 2; ++half)
-      for (unsigned i = 0; i < 2; ++i) {
-        Value channel = d.add(d.mul(inGroup, d.i32(2)), d.i32(16 * step + 8 * half));
-        Value pair = d.toF32(k.load(input, {row[i], d.add(d.mul(head, d.i32(layout.getKeyDim())), channel)}, 2));
-        query.push_back(pack(d, d.element(pair, 0), d.element(pair, 1), element));
-      }
 }
 
-/// Starts the copy of a tile's keys and values. Slots past the end repeat the last one; their weight will be 0.
-void PrefillAttention::copyTile(Value tile, Value stage) {
-  auto copy = [&](const Tile &shape, Span target, Buffer &pool, bool isKey) {
-    int64_t chunks = shape.width / kChunk, threads = warps * kWarp, total = kSlotsOfTile * chunks;
-    Value start = d.mul(stage, d.i32(shape.elements()));
-    for (int64_t done = 0; done < total; done += threads) {
-      Value index = d.add(d.threadId(), d.i32(done));
-      auto one = [&] {
-        Value slotOfTile = d.divU(index, chunks), chunk = d.remU(index, chunks);
-        Value slot = d.minS(d.add(d.mul(tile, d.i32(kSlotsOfTile)), slotOfTile), d.sub(slots, d.i32(1)));
-        Value page = d.divU(slot, layout.getPage()), inPage = d.remU(slot, layout.getPage());
-        Value physical = k.load(layer["table"], {sequence, kvHead, page});
-        Value channel = d.mul(chunk, d.i32(kChunk));
-        SmallVector<Value> at = isKey ? SmallVector<Value>{physical, channel, inPage}
-                                      : SmallVector<Value>{physical, inPage, channel};
-        Value to = d.add(start, d.add(d.mul(slotOfTile, d.i32(shape.stride())), channel));
-        copyAsync(d, d.pointer(target, to), d.pointer(pool.span, k.offsetOf(pool, at)));
-      };
-      if (done + threads <= total)
-        one();
-      else
-        d.ifThen(d.lt(index, d.i32(total)), one);
-    }
-  };
-  copy(keyTile, keys, layer["key"], true);
-  copy(valueTile, values, layer["value"], false);
-}
-
-/// Products of the warp's queries with the tile's keys: 4 of every 8 slots.
-SmallVector<Value> PrefillAttention::scores(Value stage) {
-  SmallVector<Value> out;
-  Value row = d.remU(lane, 8), matrix = d.divU(lane, 8);
-  Value mine = d.add(d.mul(stage, d.i32(keyTile.elements())),
-                     d.add(d.mul(row, d.i32(keyTile.stride())), d.mul(matrix, d.i32(kChunk))));
-  Span base = d.at(keys, mine);
-  for (int64_t block = 0; block < kSlotsOfTile / 8; ++block) {
-    SmallVector<Value> sum(4, d.f32(0));
-    for (int64_t quad = 0; quad < layout.getKeyDim() / 32; ++quad) {
-      SmallVector<Value> key =
-          loadMatrices(d, d.pointer(base, d.i32(block * 8 * keyTile.stride() + quad * 32)), 4, /*transposed=*/false);
-      for (int64_t step = 0; step < 2; ++step)
-        sum = multiply(d, ArrayRef(query).slice((quad * 2 + step) * 4, 4), ArrayRef(key).slice(step * 2, 2), sum, element);
-    }
-    llvm::append_range(out, sum);
-  }
-  return out;
-}
-
-Value PrefillAttention::visible(Row positions, unsigned i, Value slot, Value keyPosition) {
-  Value seen = d.bitAnd(d.lt(slot, slots), d.ge(positions[i], keyPosition));
-  if (layout.getSlotted())
-    seen = d.bitAnd(seen, d.ge(keyPosition, d.i32(0)));
-  if (int64_t window = op.getWindow(); window >= 0)
-    seen = d.bitAnd(seen, d.ge(d.i32(window), d.sub(positions[i], keyPosition)));
-  lowering::Emitter e(d.b, d.loc);
-  if (Value policy = lowering::isVisible(e, layout, e.toIndex(kvHead), positions[i], keyPosition))
-    seen = d.bitAnd(seen, policy);
-  return seen;
-}
-
-/// Scores with those of slots that a row may not see replaced.
-SmallVector<Value> PrefillAttention::hide(Value tile, ValueRange scores) {
-  auto masked = [&]() -> SmallVector<Value> {
-    SmallVector<Value> out;
-    for (int64_t block = 0; block < kSlotsOfTile / 8; ++block) {
-      std::array<Value, 2> slot, keyPosition;
-      for (int64_t j = 0; j < 2; ++j) {
-        slot[j] = d.add(d.mul(tile, d.i32(kSlotsOfTile)), d.add(d.mul(inGroup, d.i32(2)), d.i32(block * 8 + j)));
-        keyPosition[j] = slot[j];
-        if (layout.getSlotted())
-          keyPosition[j] = k.load(layer["position"], {sequence, kvHead, d.minS(slot[j], d.sub(slots, d.i32(1)))});
-      }
-      for (unsigned i = 0; i < 2; ++i)
-        for (unsigned j = 0; j < 2; ++j)
-          out.push_back(d.select(visible(position, i, slot[j], keyPosition[j]), scores[block * 4 + i * 2 + j],
-                                 d.f32(kHidden)));
-    }
-    return out;
-  };
-  lowering::Emitter e(d.b, d.loc);
-  bool policy = llvm::any_of(layout.getPolicies(), [](Attribute a) { return isa<sparsity::KVPolicyInterface>(a); });
-  if (layout.getSlotted() || static_cast<int64_t>(op.getWindow()) >= 0 || policy)
-    return masked();
-  // A tile that ends before the warp's first row hides nothing.
-  Value firstPosition = k.load(k.buffer(op.getPositions()), {firstRow});
-  Value end = d.mul(d.add(tile, d.i32(1)), d.i32(kSlotsOfTile));
-  Value reaches = d.cmp(arith::CmpIPredicate::sgt, end, d.minS(firstPosition, slots));
-  return d.ifThenElse(reaches, masked, [&] { return SmallVector<Value>(scores.begin(), scores.end()); });
+/// Starts the copy of a tile's keys and values; the weight of slots past the end will be 0.
+void PrefillAttention::copyTiles(Value tile, Value stage) {
+  copyTile(keyTile, keys, layer["key"], true, tile, stage);
+  copyTile(valueTile, values, layer["value"], false, tile, stage);
 }
 
 /// Scores to weights, and what came before on the same scale.
@@ -278,7 +133,7 @@ void PrefillAttention::addValues(ArrayRef<Value> weights, Value stage, Sums &sum
   Value matrix = d.divU(lane, 8);
   Value slot = d.add(d.mul(d.remU(matrix, 2), d.i32(8)), d.remU(lane, 8));
   Value mine = d.add(d.mul(stage, d.i32(valueTile.elements())),
-                     d.add(d.mul(slot, d.i32(valueTile.stride())), d.mul(d.divU(matrix, 2), d.i32(kChunk))));
+                     d.add(d.mul(slot, d.i32(valueTile.stride())), d.mul(d.divU(matrix, 2), d.i32(8))));
   Span base = d.at(values, mine);
   for (int64_t step = 0; step < kSlotsOfTile / 16; ++step) {
     SmallVector<Value> left;
@@ -323,7 +178,8 @@ void PrefillAttention::store(Sums &sums) {
 void PrefillAttention::emit() {
   plan();
   locate();
-  copyTile(firstTile, d.remU(firstTile, kStages));
+  SmallVector<Value> fragments = loadQuery(head);
+  copyTiles(firstTile, d.remU(firstTile, kStages));
   commitCopies(d);
 
   size_t outputs = layout.getValueDim() / 8 * 4;
@@ -337,11 +193,11 @@ void PrefillAttention::emit() {
   SmallVector<Value> folded = d.loop(firstTile, tiles, d.i32(1), init, [&](Value tile, ValueRange carried) {
     Sums sums = unpack(carried);
     Value next = d.add(tile, d.i32(1)), stage = d.remU(tile, kStages);
-    d.ifThen(d.lt(next, tiles), [&] { copyTile(next, d.remU(next, kStages)); });
+    d.ifThen(d.lt(next, tiles), [&] { copyTiles(next, d.remU(next, kStages)); });
     commitCopies(d);
     waitForCopies(d, kStages - 1);
     d.barrier();
-    SmallVector<Value> weights = hide(tile, scores(stage));
+    SmallVector<Value> weights = hide(tile, scores(fragments, stage));
     softmax(weights, sums);
     addValues(weights, stage, sums);
     d.barrier(); // before the next copy overwrites this stage
@@ -354,7 +210,11 @@ void PrefillAttention::emit() {
 }
 
 static LogicalResult emit(DeviceKernel &k) {
-  PrefillAttention(k, cast<sparsity::AttendOp>(k.ops.front())).emit();
+  auto op = cast<sparsity::AttendOp>(k.ops.front());
+  int64_t tiles = k.buffer(op.getQuery()).size(0) / kRowsOfWarp, warps = std::min(kMostWarps, tiles);
+  while (tiles % warps != 0)
+    --warps;
+  PrefillAttention(k, op, warps).emit();
   return success();
 }
 

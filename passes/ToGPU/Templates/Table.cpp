@@ -7,6 +7,7 @@ ArrayRef<TemplateEntry> sparse::device::templateTable() {
   using sparsity::Strategy;
   static const TemplateEntry table[] = {
       {kvcache::AppendOp::getOperationName(), Strategy::Simt, appendTemplate},
+      {kvcache::CompressOp::getOperationName(), Strategy::Simt, compressTemplate},
       {kvcache::RebuildOp::getOperationName(), Strategy::Simt, rebuildTemplate},
       {onnx::RMSNormalizationOp::getOperationName(), Strategy::Simt, normTemplate},
       {onnx::RotaryEmbeddingOp::getOperationName(), Strategy::Simt, ropeTemplate},
@@ -17,6 +18,8 @@ ArrayRef<TemplateEntry> sparse::device::templateTable() {
       {sparsity::AttendPartOp::getOperationName(), Strategy::Mma, attendMmaTemplate},
       {sparsity::AttendPartOp::getOperationName(), Strategy::Simt, attendSimtTemplate},
       {sparsity::CombineOp::getOperationName(), Strategy::Simt, combineTemplate},
+      {sparsity::MassOp::getOperationName(), Strategy::Mma, massPrefillTemplate},
+      {sparsity::MassOp::getOperationName(), Strategy::Simt, massSimtTemplate},
       {sparsity::ScoreOp::getOperationName(), Strategy::Mma, scoreMmaTemplate},
       {sparsity::ScoreOp::getOperationName(), Strategy::Simt, scoreSimtTemplate},
       {sparsity::SelectOp::getOperationName(), Strategy::Mma, selectAttendTemplate},

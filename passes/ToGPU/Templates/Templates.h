@@ -24,10 +24,13 @@ extern const Template appendTemplate;      // Append.cpp: kvcache.append
 extern const Template attendPrefillTemplate; // AttendPrefill.cpp: sparsity.attend of a prompt
 extern const Template attendMmaTemplate;   // AttendMma.cpp: sparsity.attend_part
 extern const Template attendSimtTemplate;  // AttendSimt.cpp: sparsity.attend_part
+extern const Template compressTemplate;    // Compress.cpp: kvcache.compress
 extern const Template combineTemplate;     // Combine.cpp: sparsity.combine
 extern const Template elementwiseTemplate; // Elementwise.cpp: elementwise ops alone
 extern const Template embedTemplate;       // Embed.cpp: sparsity.embed
 extern const Template linearTemplate;      // Linear.cpp: sparsity.linear and the elementwise ops after it
+extern const Template massPrefillTemplate; // MassPrefill.cpp: sparsity.mass of a prompt
+extern const Template massSimtTemplate;    // MassSimt.cpp: sparsity.mass of decode rows
 extern const Template normTemplate;        // Norm.cpp: onnx.RMSNormalization
 extern const Template rebuildTemplate;     // Rebuild.cpp: kvcache.rebuild
 extern const Template ropeTemplate;        // Rope.cpp: onnx.RotaryEmbedding

@@ -17,6 +17,7 @@ ArrayRef<TemplateEntry> sparse::device::templateTable() {
       {sparsity::AttendPartOp::getOperationName(), Strategy::Mma, attendMmaTemplate},
       {sparsity::AttendPartOp::getOperationName(), Strategy::Simt, attendSimtTemplate},
       {sparsity::CombineOp::getOperationName(), Strategy::Simt, combineTemplate},
+      {sparsity::SampleOp::getOperationName(), Strategy::Simt, sampleTemplate},
       {sparsity::ScoreOp::getOperationName(), Strategy::Mma, scoreMmaTemplate},
       {sparsity::ScoreOp::getOperationName(), Strategy::Simt, scoreSimtTemplate},
       {sparsity::SelectOp::getOperationName(), Strategy::Mma, selectAttendTemplate},

@@ -340,11 +340,12 @@ class Context:
                 token = sampling.choose(sequence.decode(token), index)
                 yield token
             return
+        # A device runs the next step while this one's token is used.
+        most = 1 if self.model.device == "cpu" else 2
         with generation:
             queued = 0
             for done in range(count):
-                # The next step runs while this one's token is used.
-                while queued < min(2, count - done):
+                while queued < min(most, count - done):
                     try:
                         generation.step()
                     except SparseError:

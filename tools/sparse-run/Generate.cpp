@@ -116,12 +116,10 @@ static void writeLogits(const std::string &path,
        {"logits", "F32", {1, fed, vocab}, logits.data(), logits.size() * 4}});
 }
 
-/// Steps that are queued at a time: the host reads one while the next runs.
-static constexpr uint64_t queuedSteps = 2;
-
-/// Generates after the first token, one step ahead of the tokens that are read.
+/// Generates after the first token, `most` steps at a time: with two the host
+/// reads one while the next runs.
 static void generateAhead(Context &context, const Sequence &sequence,
-                          const GenerateOptions &options,
+                          const GenerateOptions &options, uint64_t most,
                           const sparse_sampling &sampling, Generated &run,
                           const std::function<void(int32_t)> &take) {
   sparse_generate_row row = {};
@@ -136,7 +134,7 @@ static void generateAhead(Context &context, const Sequence &sequence,
   while (run.tokens.size() < options.maxNewTokens) {
     // A step past the end of the text may be refused for what it would need.
     bool refused = false;
-    while (!refused && queued < queuedSteps &&
+    while (!refused && queued < most &&
            run.tokens.size() + queued < options.maxNewTokens) {
       try {
         generation.step();
@@ -196,8 +194,11 @@ static int generate(const GenerateOptions &options) {
   };
   Timer decodeTimer;
   take(sample(logits, sampling, 0));
+  // On the CPU a step is over when it is queued: another would only come before
+  // the token.
+  uint64_t most = std::string(info.device) == "cpu" ? 1 : 2;
   if (!isDone() && !wantLogits && options.eos.size() <= SPARSE_MOST_STOPS)
-    generateAhead(context, sequence, options, sampling, run, take);
+    generateAhead(context, sequence, options, most, sampling, run, take);
   while (!isDone()) {
     context.decode({{sequence.get(), run.tokens.back()}}, logits.data());
     ++run.decodeSteps;

@@ -615,9 +615,8 @@ static sparse_status generateBegin(sparse_context *handle,
 }
 
 static sparse_status generateStep(sparse_context *handle) {
-  return locked(handle, [&](Context &context, sparse_context &) {
-    context.queueStep();
-  });
+  return locked(
+      handle, [&](Context &context, sparse_context &) { context.queueStep(); });
 }
 
 static sparse_status generateRead(sparse_context *handle, int32_t *tokens) {

@@ -322,11 +322,9 @@ void Context::decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
 //===----------------------------------------------------------------------===//
 
 bool Context::generates(uint32_t seq) const {
-  return generation && std::any_of(generation->rows.begin(),
-                                   generation->rows.end(),
-                                   [&](const GenerateRow &row) {
-                                     return row.seq == seq;
-                                   });
+  return generation &&
+         std::any_of(generation->rows.begin(), generation->rows.end(),
+                     [&](const GenerateRow &row) { return row.seq == seq; });
 }
 
 void Context::requireFree(uint32_t seq) const {
@@ -348,8 +346,8 @@ void Context::beginGeneration(const GenerateRow *rows, size_t n) {
     checkSampling(rows[i].sampling);
     if (rows[i].stops.size() > mostStops)
       fail(Code::InvalidArgument,
-           "%zu tokens are to end a row, at most %zu can",
-           rows[i].stops.size(), static_cast<size_t>(mostStops));
+           "%zu tokens are to end a row, at most %zu can", rows[i].stops.size(),
+           static_cast<size_t>(mostStops));
   }
   checkRows(first.data(), n);
   if (n > artifact->decodeBuckets().back()->rows)

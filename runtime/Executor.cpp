@@ -93,9 +93,10 @@ void Executor::layOut(const Model &model) {
     for (size_t i = 0; i < buffers.size(); ++i)
       if (std::optional<SharedBuffer> shared = sharedWithDecode(buffers[i]))
         ioOffsets[bound.sampler->index][i] =
-            shared->name ? ioOffsets[bound.index][bound.plan->find(
-                               shared->kind, shared->name)]
-                         : bound.tokensBegin;
+            shared->name
+                ? ioOffsets[bound.index]
+                           [bound.plan->find(shared->kind, shared->name)]
+                : bound.tokensBegin;
   }
   arena = Region(*memory, arenaBytes, Backing::Whole, /*huge=*/false);
   io = Region(*memory, next, Backing::Whole, /*huge=*/false);
@@ -104,16 +105,15 @@ void Executor::layOut(const Model &model) {
 /// Finds the sampler of each decode entry that has all it works on.
 void Executor::pairSamplers(const Model &model) {
   for (BoundPlan &bound : plans) {
-    const Plan *sampler = bound.plan->kind == "decode"
-                              ? model.samplerOf(*bound.plan)
-                              : nullptr;
+    const Plan *sampler =
+        bound.plan->kind == "decode" ? model.samplerOf(*bound.plan) : nullptr;
     if (!sampler || bound.plan->find(BufferKind::Input, "status") < 0)
       continue;
     bool complete = true;
     for (const PlanBuffer &buffer : sampler->buffers)
       if (std::optional<SharedBuffer> shared = sharedWithDecode(buffer))
-        complete &= !shared->name ||
-                    bound.plan->find(shared->kind, shared->name) >= 0;
+        complete &=
+            !shared->name || bound.plan->find(shared->kind, shared->name) >= 0;
     if (complete)
       bound.sampler = find(sampler);
   }
@@ -206,8 +206,7 @@ void Executor::queueStep(BoundPlan &decode) {
   const int32_t *tokens =
       reinterpret_cast<const int32_t *>(io.data() + decode.tokensBegin);
   chosen.resize(mostQueued);
-  chosen[stepsQueued++ % mostQueued].assign(tokens,
-                                            tokens + decode.plan->rows);
+  chosen[stepsQueued++ % mostQueued].assign(tokens, tokens + decode.plan->rows);
 }
 
 const int32_t *Executor::readStep(BoundPlan &) {

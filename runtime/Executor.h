@@ -98,7 +98,7 @@ private:
   void bind();
 
   std::vector<std::vector<uint64_t>> ioOffsets; ///< per plan and buffer
-  std::vector<std::vector<int32_t>> chosen; ///< tokens of steps, in a ring
+  std::vector<std::vector<int32_t>> chosen;     ///< tokens of steps, in a ring
 };
 
 } // namespace sparse::runtime

@@ -74,8 +74,8 @@ private:
 /// 2^40 for the best token.
 uint64_t Draw::massOf(float logit) const {
   // Falls from 2^31 to 2^30 while `f` goes from 0 to 2^32.
-  constexpr uint64_t terms[] = {2029164, 19769297, 118750169, 515782928,
-                                1488514807, uint64_t(1) << 31};
+  constexpr uint64_t terms[] = {2029164,   19769297,   118750169,
+                                515782928, 1488514807, uint64_t(1) << 31};
   float down = (logit - best) * scale;
   down = down > -41.0f ? down : -41.0f;
   uint32_t q = static_cast<uint32_t>(static_cast<int32_t>(down * -0x1p20f));

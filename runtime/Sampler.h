@@ -24,8 +24,8 @@ void checkSampling(const Sampling &sampling);
 /// sampling and `index` alone, so that a text can be reproduced from any of its
 /// tokens. The op `sparsity.sample` defines it; devices compute the same, bit
 /// for bit. Throws as `checkSampling`, and INTERNAL for logits with NaN.
-int32_t sampleToken(const float *logits, size_t vocab,
-                    const Sampling &sampling, uint64_t index);
+int32_t sampleToken(const float *logits, size_t vocab, const Sampling &sampling,
+                    uint64_t index);
 
 } // namespace sparse::runtime
 

@@ -239,8 +239,7 @@ static int bench(const BenchOptions &options) {
     progress.update(++runs);
     for (uint64_t i = 0; i < options.repetitions; ++i) {
       Sequence sequence = startAt(context, base, result.depth);
-      result.seconds.push_back(
-          measure(context, sequence, info, result, ahead));
+      result.seconds.push_back(measure(context, sequence, info, result, ahead));
       if (i + 1 == options.repetitions)
         result.cache = describe(sequence, info.layers);
       progress.update(++runs);
@@ -263,7 +262,8 @@ static int bench(const BenchOptions &options) {
   if (output == "json") {
     Json all = Json::array();
     for (const Result &result : results)
-      all.push_back(toJson(model, context.threads(), options.fill, !ahead, result));
+      all.push_back(
+          toJson(model, context.threads(), options.fill, !ahead, result));
     writeJson("-", all);
   }
   return exitOk;

@@ -91,8 +91,8 @@ TEST_F(CApiTest, GenerationsAsTheOracle) {
   toy::Oracle oracle(config);
   std::vector<int32_t> ids = {1, 2, 3, 4, 5};
   auto best = [](const std::vector<float> &logits) {
-    return static_cast<int32_t>(
-        std::max_element(logits.begin(), logits.end()) - logits.begin());
+    return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) -
+                                logits.begin());
   };
   sparse::Sequence sequence = context.create(), other = context.create();
   context.prefill(sequence, ids.data(), ids.size(), nullptr, nullptr);

@@ -82,8 +82,9 @@ TEST_F(CliTest, TopKAndTopP) {
   std::string greedy = run(base).out;
   for (const char *more : {"--top-k 1", "--top-p 0.000001"})
     for (const char *seed : {"1", "2", "3"})
-      EXPECT_EQ(run(base + "--temperature 1000 --seed " + seed + " " + more).out,
-                greedy)
+      EXPECT_EQ(
+          run(base + "--temperature 1000 --seed " + seed + " " + more).out,
+          greedy)
           << more;
   EXPECT_EQ(run(base + "--top-k -1").code, 2);
   EXPECT_EQ(run(base + "--top-p 1.5").code, 2);

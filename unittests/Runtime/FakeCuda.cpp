@@ -669,7 +669,7 @@ void fake::reset() { theCard = fake::Card(); }
 
 bool fake::isClean() {
   return theCard.bytesInUse == 0 && theCard.reservations == 0 &&
-         theCard.contexts == 0 && theCard.streams == 0 &&
-         theCard.events == 0 && theCard.modules == 0 && theCard.graphs == 0 && theCard.pinned == 0 &&
+         theCard.contexts == 0 && theCard.streams == 0 && theCard.events == 0 &&
+         theCard.modules == 0 && theCard.graphs == 0 && theCard.pinned == 0 &&
          pushed == 0;
 }

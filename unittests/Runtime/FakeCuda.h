@@ -2,8 +2,8 @@
 //
 // The entry points that the runtime uses, so that the whole CUDA backend can be
 // tested without a card. Kernels are functions of a shared object, called once
-// for each block. Work in a stream runs late, when somebody waits for it, as on a
-// card that is slower than the host. Addresses of the device are not valid on
+// for each block. Work in a stream runs late, when somebody waits for it, as on
+// a card that is slower than the host. Addresses of the device are not valid on
 // the host, memory is garbage until it is written, and any call can be made to
 // fail.
 //

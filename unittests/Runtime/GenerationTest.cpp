@@ -24,8 +24,8 @@ ContextOptions smallOptions() {
 }
 
 int32_t best(const std::vector<float> &logits) {
-  return static_cast<int32_t>(
-      std::max_element(logits.begin(), logits.end()) - logits.begin());
+  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) -
+                              logits.begin());
 }
 
 /// One sequence of a context with its oracle.
@@ -57,8 +57,7 @@ struct Place {
 };
 
 /// 0: dense; 1: with caps.
-class GenerationTest
-    : public testing::TestWithParam<std::tuple<int, Place>> {
+class GenerationTest : public testing::TestWithParam<std::tuple<int, Place>> {
 protected:
   void SetUp() override {
     if (device == "card" && !toy::hasCard())
@@ -418,9 +417,8 @@ TEST_F(DeviceGenerationTest, NothingWaitsInAStep) {
   EXPECT_EQ(calls["copyToHost"], 7u);
   EXPECT_EQ(calls["eventRecord"], 7u);
   EXPECT_GT(calls["copy2D"], 0u) << "some steps need a page";
-  for (const char *call :
-       {"streamSynchronize", "eventSynchronize", "launch", "hostAlloc",
-        "graphInstantiate", "copyToDevice"})
+  for (const char *call : {"streamSynchronize", "eventSynchronize", "launch",
+                           "hostAlloc", "graphInstantiate", "copyToDevice"})
     EXPECT_EQ(calls[call], 0u) << call;
   EXPECT_EQ(fake::card().pageableCopies, 0u);
   // The page table of a step travels before it.

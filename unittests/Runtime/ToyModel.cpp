@@ -382,8 +382,8 @@ static Json addPlans(const Config &config, Weights &weights, bool cuda,
     b.launch("head_of", rows, {b.params(0, true), hidden, b.output("logits")});
     finish(b);
   }
-  for (int64_t rows : config.samplers ? config.buckets
-                                      : std::vector<int64_t>()) {
+  for (int64_t rows :
+       config.samplers ? config.buckets : std::vector<int64_t>()) {
     PlanBuilder b(config, weights, "sample_b" + std::to_string(rows), "sample",
                   rows, cuda);
     std::vector<int> args = {b.params(0, true)};

@@ -401,7 +401,14 @@ static sparse_status sequenceCreate(sparse_context *handle,
 static sparse_status sequenceDestroy(sparse_context *handle,
                                      sparse_sequence sequence) {
   return locked(handle, [&](Context &context, sparse_context &owner) {
-    context.cache().destroy(indexOf(owner, sequence));
+    uint32_t index = indexOf(owner, sequence);
+    if (context.generates(index))
+      try {
+        context.endGeneration();
+      } catch (const Error &) {
+        // The context is poisoned and says so at its next step.
+      }
+    context.cache().destroy(index);
   });
 }
 
@@ -410,6 +417,7 @@ static sparse_status sequenceFork(sparse_context *handle,
                                   sparse_sequence *out) {
   return locked(handle, [&](Context &context, sparse_context &owner) {
     need(out, "forked");
+    context.requireFree(indexOf(owner, sequence));
     uint32_t index = context.cache().fork(indexOf(owner, sequence));
     *out = makeHandle(owner, index);
   });
@@ -425,6 +433,7 @@ static sparse_status sequenceTrim(sparse_context *handle,
 static sparse_status sequenceClear(sparse_context *handle,
                                    sparse_sequence sequence) {
   return locked(handle, [&](Context &context, sparse_context &owner) {
+    context.requireFree(indexOf(owner, sequence));
     context.cache().clear(indexOf(owner, sequence));
   });
 }
@@ -444,6 +453,7 @@ static sparse_status sequenceReserve(sparse_context *handle,
   return locked(handle, [&](Context &context, sparse_context &owner) {
     if (how != SPARSE_APPEND_PREFILL && how != SPARSE_APPEND_DECODE)
       fail(Code::InvalidArgument, "unknown way to append");
+    context.requireFree(indexOf(owner, sequence));
     context.cache().reserve(indexOf(owner, sequence), tokens,
                             how == SPARSE_APPEND_PREFILL ? Append::Prefill
                                                          : Append::Decode);
@@ -561,14 +571,64 @@ static sparse_status logitsOf(sparse_context *handle, const float *hidden,
   });
 }
 
+static Sampling samplingOf(const sparse_sampling *from) {
+  sparse_sampling given = readOptions(from);
+  Sampling sampling;
+  sampling.temperature = given.temperature;
+  sampling.seed = given.seed;
+  sampling.topK = given.top_k;
+  sampling.topP = given.top_p == 0 ? 1 : given.top_p;
+  return sampling;
+}
+
 static sparse_status sample(const float *logits, size_t vocab,
                             const sparse_sampling *sampling, uint64_t index,
                             int32_t *token) {
   return guarded([&] {
     need(logits, "logits");
     need(token, "token");
-    sparse_sampling given = readOptions(sampling);
-    *token = sampleToken(logits, vocab, given.temperature, given.seed, index);
+    *token = sampleToken(logits, vocab, samplingOf(sampling), index);
+  });
+}
+
+static sparse_status generateBegin(sparse_context *handle,
+                                   const sparse_generate_row *rows, size_t n) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    need(rows, "rows");
+    if (n > owner.generations.size())
+      fail(Code::InvalidArgument, "more rows than sequences");
+    std::vector<GenerateRow> inner;
+    for (size_t i = 0; i < n; ++i) {
+      GenerateRow row;
+      row.seq = indexOf(owner, rows[i].sequence);
+      row.token = rows[i].token;
+      row.sampling = samplingOf(rows[i].sampling);
+      row.index = rows[i].index;
+      if (rows[i].stop_count) {
+        need(rows[i].stops, "stops");
+        row.stops.assign(rows[i].stops, rows[i].stops + rows[i].stop_count);
+      }
+      inner.push_back(std::move(row));
+    }
+    context.beginGeneration(inner.data(), n);
+  });
+}
+
+static sparse_status generateStep(sparse_context *handle) {
+  return locked(
+      handle, [&](Context &context, sparse_context &) { context.queueStep(); });
+}
+
+static sparse_status generateRead(sparse_context *handle, int32_t *tokens) {
+  return locked(handle, [&](Context &context, sparse_context &) {
+    need(tokens, "tokens");
+    context.readStep(tokens);
+  });
+}
+
+static sparse_status generateEnd(sparse_context *handle) {
+  return locked(handle, [&](Context &context, sparse_context &) {
+    context.endGeneration();
   });
 }
 
@@ -583,7 +643,8 @@ static const sparse_api table = {
     sequenceCreate,     sequenceDestroy,  sequenceFork,    sequenceTrim,
     sequenceClear,      sequenceLength,   sequenceReserve, sequenceFillRandom,
     sequenceUsage,      sequenceCounters, prefill,         decode,
-    logitsOf,           sample,           decodeKnown,
+    logitsOf,           sample,           decodeKnown,     generateBegin,
+    generateStep,       generateRead,     generateEnd,
 };
 
 // The place of a function in the table cannot change.
@@ -592,7 +653,8 @@ static_assert(offsetof(sparse_api, context_create) == 7 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, prefill) == 22 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, sample) == 25 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, decode_known) == 26 * sizeof(void *), "");
-static_assert(sizeof(sparse_api) == 27 * sizeof(void *), "");
+static_assert(offsetof(sparse_api, generate_begin) == 27 * sizeof(void *), "");
+static_assert(sizeof(sparse_api) == 31 * sizeof(void *), "");
 
 const sparse_api *sparse_get_api(uint32_t version) {
   if (version == 0 || version > SPARSE_API_VERSION) {

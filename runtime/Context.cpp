@@ -151,6 +151,7 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
     fail(Code::Unimplemented, "the model has no entry of kind prefill");
   if (logitsOut && !artifact->findPlan("logits"))
     fail(Code::Unimplemented, "the model has no entry logits");
+  requireFree(seq);
   beginStep();
   // A prompt that cannot fit is refused before its first chunk.
   kv->reserve(seq, n, Append::Prefill);
@@ -260,11 +261,14 @@ void Context::checkRows(const DecodeRow *rows, size_t n) const {
 
 void Context::decode(const DecodeRow *rows, size_t n, float *logitsOut) {
   checkRows(rows, n);
+  for (size_t i = 0; i < n; ++i)
+    requireFree(rows[i].seq);
   beginStep();
   std::vector<uint32_t> seqs;
   for (size_t i = 0; i < n; ++i)
     seqs.push_back(rows[i].seq);
   kv->reserve(seqs.data(), n, 1, Append::Decode);
+  pauseGeneration();
 
   uint64_t vocab = artifact->manifest().model.vocab;
   uint64_t largest = artifact->decodeBuckets().back()->rows;
@@ -291,8 +295,11 @@ void Context::decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
   }
   if (n > artifact->decodeBuckets().back()->rows)
     fail(Code::InvalidArgument, "more rows than the largest decode entry has");
+  for (size_t i = 0; i < n; ++i)
+    requireFree(seqs[i]);
   beginStep();
   kv->reserve(seqs, n, steps, Append::Decode);
+  pauseGeneration();
   BoundPlan &bound = bucketFor(n);
   guarded([&] {
     executor->runMany(bound, steps, [&](size_t step) {
@@ -310,8 +317,225 @@ void Context::decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
                 n * artifact->manifest().model.vocab * sizeof(float));
 }
 
+//===----------------------------------------------------------------------===//
+// Generations
+//===----------------------------------------------------------------------===//
+
+bool Context::generates(uint32_t seq) const {
+  return generation &&
+         std::any_of(generation->rows.begin(), generation->rows.end(),
+                     [&](const GenerateRow &row) { return row.seq == seq; });
+}
+
+void Context::requireFree(uint32_t seq) const {
+  if (generates(seq))
+    fail(Code::FailedPrecondition,
+         "a generation works on the sequence; end it first");
+}
+
+size_t Context::stepsAhead() const {
+  return generation ? generation->ahead + generation->arrived.size() : 0;
+}
+
+void Context::beginGeneration(const GenerateRow *rows, size_t n) {
+  if (generation)
+    fail(Code::FailedPrecondition, "a generation runs; end it first");
+  std::vector<DecodeRow> first;
+  for (size_t i = 0; i < n; ++i) {
+    first.push_back({rows[i].seq, rows[i].token});
+    checkSampling(rows[i].sampling);
+    if (rows[i].stops.size() > mostStops)
+      fail(Code::InvalidArgument,
+           "%zu tokens are to end a row, at most %zu can", rows[i].stops.size(),
+           static_cast<size_t>(mostStops));
+  }
+  checkRows(first.data(), n);
+  if (n > artifact->decodeBuckets().back()->rows)
+    fail(Code::InvalidArgument, "more rows than the largest decode entry has");
+  beginStep();
+  auto fresh = std::make_unique<Generation>();
+  fresh->rows.assign(rows, rows + n);
+  fresh->goesOn.assign(n, 1);
+  fresh->ended.assign(n, 0);
+  fresh->decode = &bucketFor(n);
+  generation = std::move(fresh);
+  if (!generation->decode->sampler)
+    return;
+  try {
+    placeGeneration();
+  } catch (...) {
+    generation.reset();
+    throw;
+  }
+}
+
+/// Gives the device the rows as they are.
+void Context::placeGeneration() {
+  Generation &run = *generation;
+  BoundPlan &decode = *run.decode, &sampler = *decode.sampler;
+  std::vector<DecodeRow> rows;
+  for (const GenerateRow &row : run.rows)
+    rows.push_back({row.seq, row.token});
+  setDecodeRows(decode, rows.data(), rows.size(), 0);
+  for (uint64_t i = 0; i < decode.plan->rows; ++i) {
+    // Padding rows have no token, whatever they repeat.
+    const GenerateRow &row = run.rows[i < run.rows.size() ? i : 0];
+    sampler.temperature[i] = row.sampling.temperature;
+    sampler.topK[i] = row.sampling.topK;
+    sampler.topP[i] = row.sampling.topP;
+    sampler.seeds[i] = row.sampling.seed;
+    sampler.counters[i] = row.index;
+    int32_t *stops = sampler.stops + i * mostStops;
+    std::fill_n(stops, mostStops, -1);
+    std::copy(row.stops.begin(), row.stops.end(), stops);
+    if (i < run.rows.size())
+      decode.active[i] = run.goesOn[i];
+  }
+  guarded([&] { executor->beginSteps(decode); });
+  run.placed = true;
+}
+
+/// The step of a model without a sampler: the host waits for the logits.
+void Context::queueOnHost() {
+  Generation &run = *generation;
+  std::vector<int32_t> tokens(run.rows.size(), -1);
+  std::vector<DecodeRow> rows;
+  std::vector<uint32_t> seqs;
+  for (size_t i = 0; i < run.rows.size(); ++i)
+    if (run.goesOn[i]) {
+      rows.push_back({run.rows[i].seq, run.rows[i].token});
+      seqs.push_back(run.rows[i].seq);
+    }
+  if (!rows.empty()) {
+    uint64_t vocab = artifact->manifest().model.vocab;
+    std::vector<float> logits(rows.size() * vocab);
+    kv->reserve(seqs.data(), seqs.size(), 1, Append::Decode);
+    decodeBucket(rows.data(), rows.size(), logits.data());
+    guarded([&] {
+      const float *own = logits.data();
+      for (size_t i = 0; i < run.rows.size(); ++i)
+        if (run.goesOn[i]) {
+          const GenerateRow &row = run.rows[i];
+          tokens[i] = sampleToken(own, vocab, row.sampling, row.index);
+          own += vocab;
+        }
+    });
+  }
+  run.arrived.push_back(std::move(tokens));
+}
+
+/// Whether a token ends the row that has chosen it.
+static bool isStop(const GenerateRow &row, int32_t token) {
+  return std::count(row.stops.begin(), row.stops.end(), token) != 0;
+}
+
+void Context::queueStep() {
+  if (!generation)
+    fail(Code::FailedPrecondition, "there is no generation");
+  Generation &run = *generation;
+  std::vector<uint32_t> seqs;
+  for (size_t i = 0; i < run.rows.size(); ++i)
+    if (run.goesOn[i])
+      seqs.push_back(run.rows[i].seq);
+  // What the caller can know: rows may have ended in steps it has not read.
+  if (std::count(run.ended.begin(), run.ended.end(), 0) == 0)
+    fail(Code::FailedPrecondition, "all rows of the generation have ended");
+  if (stepsAhead() == Executor::mostQueued)
+    fail(Code::FailedPrecondition, "%zu steps wait to be read", stepsAhead());
+  beginStep();
+  if (!run.decode->sampler) {
+    queueOnHost();
+    takeTokens(run.arrived.back());
+    return;
+  }
+  // Lengths are those of the steps that were waited for.
+  kv->reserve(seqs.data(), seqs.size(), run.ahead + 1, Append::Decode);
+  if (!run.placed)
+    placeGeneration();
+  guarded([&] { executor->queueStep(*run.decode); });
+  ++run.ahead;
+}
+
+/// Brings the rows behind a step that has chosen `tokens`.
+void Context::takeTokens(std::vector<int32_t> &tokens) {
+  Generation &run = *generation;
+  for (size_t i = 0; i < run.rows.size(); ++i) {
+    if (!run.goesOn[i]) {
+      tokens[i] = -1;
+      continue;
+    }
+    GenerateRow &row = run.rows[i];
+    row.token = tokens[i];
+    ++row.index;
+    run.goesOn[i] = !isStop(row, row.token);
+  }
+}
+
+/// Waits for the oldest step that is on its way.
+void Context::awaitStep() {
+  Generation &run = *generation;
+  std::vector<int32_t> tokens(run.rows.size());
+  guarded([&] {
+    const int32_t *arrived = executor->readStep(*run.decode);
+    std::copy_n(arrived, tokens.size(), tokens.begin());
+  });
+  --run.ahead;
+  for (size_t i = 0; i < run.rows.size(); ++i) {
+    if (!run.goesOn[i])
+      continue;
+    kv->advance(run.rows[i].seq, 1, Append::Decode);
+    if (tokens[i] < 0)
+      guarded([&] {
+        fail(Code::Internal, "the logits of row %zu are not all numbers", i);
+      });
+  }
+  takeTokens(tokens);
+  run.arrived.push_back(std::move(tokens));
+  if (run.ahead == 0)
+    for (const GenerateRow &row : run.rows)
+      verifyCounts(row.seq);
+}
+
+void Context::readStep(int32_t *tokens) {
+  if (stepsAhead() == 0)
+    fail(Code::FailedPrecondition, "no step was queued");
+  if (broken)
+    beginStep();
+  Generation &run = *generation;
+  if (run.arrived.empty())
+    awaitStep();
+  std::copy(run.arrived.front().begin(), run.arrived.front().end(), tokens);
+  run.arrived.pop_front();
+  for (size_t i = 0; i < run.rows.size(); ++i)
+    run.ended[i] = tokens[i] < 0 || isStop(run.rows[i], tokens[i]);
+}
+
+/// Before another step uses the buffers of decode entries: waits for what is on
+/// its way. The generation goes on with its next step.
+void Context::pauseGeneration() {
+  if (!generation)
+    return;
+  while (generation->ahead > 0)
+    awaitStep();
+  generation->placed = false;
+}
+
+void Context::endGeneration() {
+  if (!generation)
+    return;
+  try {
+    while (generation->ahead > 0 && !broken)
+      awaitStep();
+  } catch (...) {
+    generation.reset();
+    throw;
+  }
+  generation.reset();
+}
+
 void Context::trim(uint32_t seq, uint64_t n) {
   checkSequence(seq);
+  requireFree(seq);
   if (broken)
     beginStep();
   uint64_t before = kv->length(seq);
@@ -337,6 +561,7 @@ void Context::rebuild(uint32_t seq) {
 
 void Context::fillRandom(uint32_t seq, uint64_t n, uint64_t seed) {
   checkSequence(seq);
+  requireFree(seq);
   if (kv->length(seq) != 0)
     fail(Code::FailedPrecondition, "the sequence is not empty");
   DType type = DType::I8;

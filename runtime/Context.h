@@ -12,8 +12,10 @@
 #include "Executor.h"
 #include "Model.h"
 #include "Parallel.h"
+#include "Sampler.h"
 
 #include <atomic>
+#include <deque>
 #include <memory>
 
 namespace sparse::runtime {
@@ -30,6 +32,15 @@ struct ContextOptions {
 struct DecodeRow {
   uint32_t seq;
   int32_t token;
+};
+
+/// One row of a generation.
+struct GenerateRow {
+  uint32_t seq;
+  int32_t token; ///< the first step appends it
+  Sampling sampling;
+  uint64_t index = 0; ///< of the token that the first step chooses
+  std::vector<int32_t> stops;
 };
 
 /// One owner at a time, except `cancel`, which any thread may call.
@@ -57,6 +68,35 @@ public:
   /// `tokens` is [steps, n]; `logits` f32[n, V] or null is of the last step.
   void decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
                    size_t steps, float *logits);
+
+  // -- A generation: steps that append the token that the step before has
+  // chosen, so that the next can be queued before the last has been read.
+
+  /// Chooses the rows, different sequences of at most the largest bucket. There
+  /// can be one generation at a time.
+  void beginGeneration(const GenerateRow *rows, size_t n);
+
+  /// Queues a step for all rows that go on. RESOURCE_EXHAUSTED and OUT_OF_RANGE
+  /// as in `decode`: nothing was queued, steps before it are untouched.
+  void queueStep();
+
+  /// Waits for the oldest step that was not read; `tokens` has one for each
+  /// row, -1 for those that had ended before. A row ends after a token of its
+  /// `stops`, which is not appended.
+  void readStep(int32_t *tokens);
+
+  /// Waits for all steps. Their tokens that were not read are lost.
+  void endGeneration();
+
+  /// Steps queued and not read.
+  size_t stepsAhead() const;
+
+  /// True for a sequence of the generation, which cannot be changed otherwise;
+  /// its length may be that of an earlier step.
+  bool generates(uint32_t seq) const;
+
+  /// Throws FAILED_PRECONDITION for a sequence of the generation.
+  void requireFree(uint32_t seq) const;
 
   /// Final norm and head of `n` rows: f32[n, D] to f32[n, V].
   void logits(const float *hidden, size_t n, float *out);
@@ -88,12 +128,29 @@ private:
   void compact(uint32_t seq, Compact which);
   void rebuild(uint32_t seq);
   void decodeBucket(const DecodeRow *rows, size_t n, float *logits);
+  void placeGeneration();
+  void queueOnHost();
+  void takeTokens(std::vector<int32_t> &tokens);
+  void awaitStep();
+  void pauseGeneration();
+
+  /// Rows as they are after the last step that the host waited for.
+  struct Generation {
+    std::vector<GenerateRow> rows;
+    std::vector<char> goesOn;
+    BoundPlan *decode = nullptr;
+    bool placed = false; ///< the device has the inputs of the next step
+    size_t ahead = 0;    ///< steps that were queued and not waited for
+    std::deque<std::vector<int32_t>> arrived; ///< tokens that were not read
+    std::vector<char> ended; ///< rows, as far as their tokens were read
+  };
 
   std::shared_ptr<const Model> artifact;
   std::shared_ptr<Memory> memory;
   std::shared_ptr<Parallel> parallel;
   std::unique_ptr<Cache> kv;
   std::unique_ptr<Executor> executor;
+  std::unique_ptr<Generation> generation;
   bool checkCounts, compactChunks = false, compactEnd = false;
   std::atomic<bool> cancelled{false};
   bool broken = false;

@@ -4,8 +4,31 @@
 #include "Checked.h"
 
 #include <algorithm>
+#include <optional>
 
 using namespace sparse::runtime;
+
+namespace {
+/// What of a decode entry a buffer of its sampler is: an input or an output of
+/// that name, or with no name the tokens beside its status.
+struct SharedBuffer {
+  BufferKind kind = BufferKind::Input;
+  const char *name = nullptr;
+};
+} // namespace
+
+static std::optional<SharedBuffer> sharedWithDecode(const PlanBuffer &buffer) {
+  if (buffer.kind == BufferKind::Output)
+    return SharedBuffer{};
+  if (buffer.kind != BufferKind::Input)
+    return std::nullopt;
+  if (buffer.name == "logits")
+    return SharedBuffer{BufferKind::Output, "logits"};
+  for (const char *name : {"ids", "positions", "active"})
+    if (buffer.name == name)
+      return SharedBuffer{BufferKind::Input, name};
+  return std::nullopt;
+}
 
 Executor::Executor(const Model &model, Cache &cache,
                    std::shared_ptr<Memory> given)
@@ -23,12 +46,21 @@ void Executor::layOut(const Model &model) {
     BoundPlan bound;
     bound.plan = &plan;
     bound.index = plans.size();
-    std::vector<uint64_t> offsets(plan.buffers.size(), 0);
+    plans.push_back(std::move(bound));
+    ioOffsets.emplace_back(plan.buffers.size(), 0);
+  }
+  pairSamplers(model);
+  std::vector<const BoundPlan *> decodeOf(plans.size(), nullptr);
+  for (const BoundPlan &bound : plans)
+    if (bound.sampler)
+      decodeOf[bound.sampler->index] = &bound;
+  for (BoundPlan &bound : plans) {
+    const Plan &plan = *bound.plan;
     auto place = [&](auto wanted) {
       uint64_t begin = next;
       for (size_t i = 0; i < plan.buffers.size(); ++i)
         if (wanted(plan.buffers[i])) {
-          offsets[i] = next;
+          ioOffsets[bound.index][i] = next;
           next = checkedAdd(next, alignTo(plan.buffers[i].bytes, 64));
         }
       return begin;
@@ -36,19 +68,55 @@ void Executor::layOut(const Model &model) {
     auto isStatus = [](const PlanBuffer &buffer) {
       return buffer.kind == BufferKind::Input && buffer.name == "status";
     };
+    // What a sampler shares with its decode entry lies there.
+    auto isOwn = [&](const PlanBuffer &buffer) {
+      return !decodeOf[bound.index] || !sharedWithDecode(buffer);
+    };
     bound.ioBegin = place([&](const PlanBuffer &buffer) {
-      return buffer.kind == BufferKind::Input && !isStatus(buffer);
+      return buffer.kind == BufferKind::Input && !isStatus(buffer) &&
+             isOwn(buffer);
     });
+    if (bound.sampler) {
+      bound.tokensBegin = next;
+      next = checkedAdd(next, alignTo(plan.rows * 4, 64));
+    }
     bound.statusBegin = place(isStatus);
-    bound.outputBegin = place([](const PlanBuffer &buffer) {
-      return buffer.kind == BufferKind::Output;
+    bound.outputBegin = place([&](const PlanBuffer &buffer) {
+      return buffer.kind == BufferKind::Output && isOwn(buffer);
     });
     bound.ioEnd = next;
-    plans.push_back(std::move(bound));
-    ioOffsets.push_back(std::move(offsets));
+  }
+  for (const BoundPlan &bound : plans) {
+    if (!bound.sampler)
+      continue;
+    const std::vector<PlanBuffer> &buffers = bound.sampler->plan->buffers;
+    for (size_t i = 0; i < buffers.size(); ++i)
+      if (std::optional<SharedBuffer> shared = sharedWithDecode(buffers[i]))
+        ioOffsets[bound.sampler->index][i] =
+            shared->name
+                ? ioOffsets[bound.index]
+                           [bound.plan->find(shared->kind, shared->name)]
+                : bound.tokensBegin;
   }
   arena = Region(*memory, arenaBytes, Backing::Whole, /*huge=*/false);
   io = Region(*memory, next, Backing::Whole, /*huge=*/false);
+}
+
+/// Finds the sampler of each decode entry that has all it works on.
+void Executor::pairSamplers(const Model &model) {
+  for (BoundPlan &bound : plans) {
+    const Plan *sampler =
+        bound.plan->kind == "decode" ? model.samplerOf(*bound.plan) : nullptr;
+    if (!sampler || bound.plan->find(BufferKind::Input, "status") < 0)
+      continue;
+    bool complete = true;
+    for (const PlanBuffer &buffer : sampler->buffers)
+      if (std::optional<SharedBuffer> shared = sharedWithDecode(buffer))
+        complete &=
+            !shared->name || bound.plan->find(shared->kind, shared->name) >= 0;
+    if (complete)
+      bound.sampler = find(sampler);
+  }
 }
 
 void Executor::bind() {
@@ -102,6 +170,13 @@ void Executor::setHostIo(uint8_t *base) {
     bound.sequences = input("sequences");
     bound.active = input("active");
     bound.status = input("status");
+    bound.temperature =
+        static_cast<float *>(at(BufferKind::Input, "temperature"));
+    bound.topP = static_cast<float *>(at(BufferKind::Input, "top_p"));
+    bound.topK = input("top_k");
+    bound.stops = input("stops");
+    bound.seeds = static_cast<uint64_t *>(at(BufferKind::Input, "seeds"));
+    bound.counters = static_cast<uint64_t *>(at(BufferKind::Input, "counters"));
     bound.hiddenIn = static_cast<float *>(at(BufferKind::Input, "hidden"));
     bound.hiddenOut = static_cast<float *>(at(BufferKind::Output, "hidden"));
     bound.logits = static_cast<float *>(at(BufferKind::Output, "logits"));
@@ -121,6 +196,21 @@ void Executor::runMany(BoundPlan &bound, size_t count,
     set(i);
     run(bound);
   }
+}
+
+void Executor::beginSteps(BoundPlan &) { stepsQueued = stepsRead = 0; }
+
+void Executor::queueStep(BoundPlan &decode) {
+  run(decode);
+  run(*decode.sampler);
+  const int32_t *tokens =
+      reinterpret_cast<const int32_t *>(io.data() + decode.tokensBegin);
+  chosen.resize(mostQueued);
+  chosen[stepsQueued++ % mostQueued].assign(tokens, tokens + decode.plan->rows);
+}
+
+const int32_t *Executor::readStep(BoundPlan &) {
+  return chosen[stepsRead++ % mostQueued].data();
 }
 
 void Executor::checkStatus(const BoundPlan &bound) const {

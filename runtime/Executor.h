@@ -24,9 +24,18 @@ struct BoundPlan {
   int32_t *ids = nullptr, *positions = nullptr, *sequences = nullptr,
           *active = nullptr, *status = nullptr;
   float *hiddenIn = nullptr, *hiddenOut = nullptr, *logits = nullptr;
+  // Of a sampling entry.
+  float *temperature = nullptr, *topP = nullptr;
+  int32_t *topK = nullptr, *stops = nullptr;
+  uint64_t *seeds = nullptr, *counters = nullptr;
 
   /// The range of all inputs and outputs: inputs, `status`, outputs.
   uint64_t ioBegin = 0, statusBegin = 0, outputBegin = 0, ioEnd = 0;
+
+  /// Of a decode entry: the entry that chooses the tokens of its rows, and
+  /// where these lie, right before `status`. Null when there is none.
+  BoundPlan *sampler = nullptr;
+  uint64_t tokensBegin = 0;
 };
 
 /// Binds all plans of a model to one cache and runs them. All addresses are
@@ -50,6 +59,24 @@ public:
   virtual void runMany(BoundPlan &bound, size_t count,
                        const std::function<void(size_t)> &set);
 
+  // -- Steps that go on by themselves. `decode` has a sampler, which leaves the
+  // inputs of the next step where the decode entry reads them.
+
+  /// Most steps that can be queued and not read.
+  static constexpr size_t mostQueued = 8;
+
+  /// Brings the inputs of both entries, which the host has set, to where they
+  /// are read. No step is queued.
+  virtual void beginSteps(BoundPlan &decode);
+
+  /// Queues a step: the decode entry, then its sampler. Where steps queue up,
+  /// nothing waits. RESOURCE_EXHAUSTED means that nothing was queued.
+  virtual void queueStep(BoundPlan &decode);
+
+  /// Waits for the oldest step that is queued and not read, and gives the
+  /// tokens of its rows until the next call. Throws as `run`.
+  virtual const int32_t *readStep(BoundPlan &decode);
+
   uint64_t arenaBytes() const { return arena.size(); }
 
 protected:
@@ -63,12 +90,15 @@ protected:
   std::shared_ptr<Memory> memory;
   Region arena, io;
   std::vector<BoundPlan> plans;
+  size_t stepsQueued = 0, stepsRead = 0;
 
 private:
   void layOut(const Model &model);
+  void pairSamplers(const Model &model);
   void bind();
 
   std::vector<std::vector<uint64_t>> ioOffsets; ///< per plan and buffer
+  std::vector<std::vector<int32_t>> chosen;     ///< tokens of steps, in a ring
 };
 
 } // namespace sparse::runtime

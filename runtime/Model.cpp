@@ -172,6 +172,12 @@ void Model::indexPlans() {
     } else if (plan.kind == "logits") {
       need(BufferKind::Input, "hidden");
       need(BufferKind::Output, "logits");
+    } else if (plan.kind == "sample") {
+      for (const char *name :
+           {"logits", "ids", "positions", "active", "temperature", "top_k",
+            "top_p", "seeds", "counters", "stops"})
+        need(BufferKind::Input, name);
+      need(BufferKind::Output, "tokens");
     }
   }
   std::sort(buckets.begin(), buckets.end(),
@@ -204,6 +210,13 @@ void Model::indexPlans() {
 const Plan *Model::findPlan(const char *name) const {
   for (const Plan &plan : entries)
     if (plan.name == name)
+      return &plan;
+  return nullptr;
+}
+
+const Plan *Model::samplerOf(const Plan &decode) const {
+  for (const Plan &plan : entries)
+    if (plan.kind == "sample" && plan.rows == decode.rows)
       return &plan;
   return nullptr;
 }

@@ -69,6 +69,9 @@ public:
   /// Entries of kind `decode` by ascending number of rows.
   const std::vector<const Plan *> &decodeBuckets() const { return buckets; }
 
+  /// The entry that chooses the tokens of a decode entry, or null.
+  const Plan *samplerOf(const Plan &decode) const;
+
   /// Bytes of one token of one KV head in a dense cache.
   uint64_t denseSlotBytes(const LayerLayout &layout) const;
 

@@ -62,8 +62,16 @@ private:
 void PlanParser::parseInput(const JsonRef &json, PlanBuffer &buffer) {
   uint64_t rowBytes = 0;
   if (buffer.name == "ids" || buffer.name == "positions" ||
-      buffer.name == "sequences" || buffer.name == "active")
+      buffer.name == "sequences" || buffer.name == "active" ||
+      buffer.name == "temperature" || buffer.name == "top_k" ||
+      buffer.name == "top_p")
     rowBytes = checkedMul(plan.rows, 4);
+  else if (buffer.name == "seeds" || buffer.name == "counters")
+    rowBytes = checkedMul(plan.rows, 8);
+  else if (buffer.name == "stops")
+    rowBytes = checkedMul(plan.rows, mostStops * 4);
+  else if (buffer.name == "logits")
+    rowBytes = checkedMul(plan.rows, checkedMul(facts.vocab, 4));
   else if (buffer.name == "status")
     rowBytes = 4;
   else if (buffer.name == "hidden")
@@ -77,7 +85,9 @@ void PlanParser::parseInput(const JsonRef &json, PlanBuffer &buffer) {
 
 void PlanParser::parseOutput(const JsonRef &json, PlanBuffer &buffer) {
   uint64_t width = 0;
-  if (buffer.name == "hidden")
+  if (buffer.name == "tokens")
+    width = 1;
+  else if (buffer.name == "hidden")
     width = facts.hidden;
   else if (buffer.name == "logits")
     width = facts.vocab;

@@ -17,6 +17,9 @@
 
 namespace sparse::runtime {
 
+/// Tokens that can end a row of a sampling entry.
+inline constexpr uint64_t mostStops = 8;
+
 enum class BufferKind { Input, Output, Weight, Arena, State };
 
 /// The parts of a layer's state that are not components.

@@ -7,13 +7,25 @@
 
 namespace sparse::runtime {
 
-/// Chooses a token from `logits[vocab]`. Temperature 0 is greedy: the largest
-/// logit, the lowest id among equals. Otherwise softmax(logits / temperature)
-/// at a point that is a function of `seed` and `index` alone, so that a text
-/// can be reproduced from any of its tokens. Throws INVALID_ARGUMENT for a
-/// negative or non-finite temperature and INTERNAL for logits with NaN.
-int32_t sampleToken(const float *logits, size_t vocab, float temperature,
-                    uint64_t seed, uint64_t index);
+/// How the tokens of a text are chosen.
+struct Sampling {
+  float temperature = 0; ///< 0 is greedy
+  int32_t topK = 0;      ///< draw among the k best; 0 = all
+  float topP = 1;        ///< draw among the best that have this share
+  uint64_t seed = 0;
+};
+
+/// Throws INVALID_ARGUMENT for a temperature, `topK` or `topP` that means
+/// nothing.
+void checkSampling(const Sampling &sampling);
+
+/// Chooses a token from `logits[vocab]`. Greedy takes the largest logit, the
+/// lowest id among equals. Otherwise it is a draw that is a function of logits,
+/// sampling and `index` alone, so that a text can be reproduced from any of its
+/// tokens. The op `sparsity.sample` defines it; devices compute the same, bit
+/// for bit. Throws as `checkSampling`, and INTERNAL for logits with NaN.
+int32_t sampleToken(const float *logits, size_t vocab, const Sampling &sampling,
+                    uint64_t index);
 
 } // namespace sparse::runtime
 

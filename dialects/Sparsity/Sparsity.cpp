@@ -76,3 +76,46 @@ LogicalResult AttendOp::verify() {
     return emitOpError("takes no selection in prefill: pages are selected for single decode queries");
   return success();
 }
+
+Value SampleOp::getTied(Value result) {
+  if (result == getNewIds())
+    return getIds();
+  if (result == getNewPositions())
+    return getPositions();
+  if (result == getNewActive())
+    return getActive();
+  return result == getNewCounters() ? getCounters() : Value();
+}
+
+LogicalResult SampleOp::verify() {
+  auto logits = cast<RankedTensorType>(getLogits().getType());
+  if (logits.getRank() != 2 || !logits.hasStaticShape() || !logits.getElementType().isF32() || logits.getDimSize(1) == 0)
+    return emitOpError("takes logits of f32 [rows, vocabulary], not ") << logits;
+  int64_t rows = logits.getDimSize(0);
+  Builder b(getContext());
+  auto expect = [&](Value value, StringRef name, ArrayRef<int64_t> shape, Type element) -> LogicalResult {
+    auto wanted = RankedTensorType::get(shape, element);
+    if (value.getType() != wanted)
+      return emitOpError("'") << name << "' must be " << wanted << ", not " << value.getType();
+    return success();
+  };
+  auto stops = cast<RankedTensorType>(getStops().getType());
+  if (stops.getRank() != 2)
+    return emitOpError("'stops' must be [rows, tokens], not ") << stops;
+  struct Expected {
+    Value value;
+    StringRef name;
+    Type element;
+  };
+  Type i32 = b.getI32Type(), i64 = b.getI64Type(), f32 = b.getF32Type();
+  for (const Expected &e : {Expected{getIds(), "ids", i32}, Expected{getPositions(), "positions", i32},
+                            Expected{getActive(), "active", i32}, Expected{getTemperature(), "temperature", f32},
+                            Expected{getTopK(), "top_k", i32}, Expected{getTopP(), "top_p", f32},
+                            Expected{getSeeds(), "seeds", i64}, Expected{getCounters(), "counters", i64},
+                            Expected{getTokens(), "tokens", i32}, Expected{getNewIds(), "new_ids", i32},
+                            Expected{getNewPositions(), "new_positions", i32},
+                            Expected{getNewActive(), "new_active", i32}, Expected{getNewCounters(), "new_counters", i64}})
+    if (failed(expect(e.value, e.name, {rows}, e.element)))
+      return failure();
+  return expect(getStops(), "stops", {rows, stops.getDimSize(1)}, i32);
+}

@@ -170,4 +170,51 @@ def Sparsity_MergeChosenOp : Sparsity_Op<"merge_chosen", [Pure]> {
   let results = (outs Sparsity_Tensor:$parts, Variadic<Sparsity_Tensor>:$merged);
 }
 
+def Sparsity_SampleOp : Sparsity_Op<"sample", [Pure]> {
+  let summary = "the next token of every row, and the inputs of the step that appends it";
+  let description = [{
+    For B rows over V logits; every parameter is a tensor, so one entry serves all requests:
+
+    | operand | type | meaning |
+    |---|---|---|
+    | `logits` | f32 [B, V] | |
+    | `ids`, `positions`, `active` | i32 [B] | the inputs of the step that computed `logits` |
+    | `temperature` | f32 [B] | 0: greedy |
+    | `top_k` | i32 [B] | draws among the k best tokens; 0 or less, or V and more: off |
+    | `top_p` | f32 [B] | draws among the best tokens that have this share of the mass; 1 and more: off |
+    | `seeds`, `counters` | i64 [B] | unsigned; what a draw depends on |
+    | `stops` | i32 [B, S] | tokens that end a row; -1 is none |
+
+    A row with `active = 0`, or with a logit that is no number, has no token: `tokens = -1`, and its next `active` is 0.
+    Else `tokens` is its token, and the results that follow in place are those of the next step: `new_ids` the token,
+    `new_active` 0 if the token is one of `stops`. `new_positions` is `positions + 1` for a row that goes on;
+    `new_counters` is `counters + 1`. All other entries keep their values.
+
+    **The token.** Tokens are ordered by logit, greater ones first, equal ones (-0 equals 0) by their index. With
+    `temperature = 0`, or when the first one's logit is infinite, it is the first one. Otherwise all is exact integer
+    arithmetic on the mass of tokens, so that no order of additions matters:
+
+    1. `s = log2e * min(max(1 / temperature, 2^-64), 2^64)` in f32, `d = max((logit - best) * s, -41)` in f32, `q =
+       trunc(d * -2^20)` as an integer, `n = q / 2^20`, `f = q mod 2^20`. The mass is `(2^9 * e(f)) >> n`, unsigned 64 bits,
+       with `e(f)` = 2^31 * 2^(-f / 2^20) by the polynomial of `SampleMass.h`: 2^40 for the first token, 0 below 2^-40 of it.
+    2. `top_k` keeps the first k tokens. Let M be their mass. `top_p` keeps the shortest start of them whose mass reaches
+       `max(1, (M >> 24) * P + ((M mod 2^24) * P >> 24))` with `P = trunc(top_p * 2^24)`. Let M be the mass of what is kept.
+    3. `R` is the upper half of `mix(mix(seed) ^ counter)`, `mix` one step of SplitMix64. The token is the one of lowest
+       index with which the mass of kept tokens, added up by index, exceeds `(M >> 32) * R + ((M mod 2^32) * R >> 32)`.
+
+    The sampler of the runtime (`runtime/Sampler.h`) does the same, bit for bit.
+  }];
+  let arguments = (ins Sparsity_Tensor:$logits, Sparsity_Tensor:$ids, Sparsity_Tensor:$positions,
+                       Sparsity_Tensor:$active, Sparsity_Tensor:$temperature, Sparsity_Tensor:$top_k,
+                       Sparsity_Tensor:$top_p, Sparsity_Tensor:$seeds, Sparsity_Tensor:$counters,
+                       Sparsity_Tensor:$stops);
+  let results = (outs Sparsity_Tensor:$tokens, Sparsity_Tensor:$new_ids, Sparsity_Tensor:$new_positions,
+                      Sparsity_Tensor:$new_active, Sparsity_Tensor:$new_counters);
+  let extraClassDeclaration = [{
+    /// The operand that a result is the new content of; null for `tokens`.
+    ::mlir::Value getTied(::mlir::Value result);
+  }];
+  let hasVerifier = 1;
+}
+
 #endif

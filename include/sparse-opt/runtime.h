@@ -40,7 +40,7 @@ extern "C" {
 #endif
 
 /** The version of the table that this header describes. */
-#define SPARSE_API_VERSION 2u
+#define SPARSE_API_VERSION 3u
 
 /** Result of a call. The values never change. */
 typedef int32_t sparse_status;
@@ -195,7 +195,29 @@ typedef struct sparse_sampling {
   /** 0: greedy. */
   float temperature;
   uint64_t seed;
+  /** Draw among the `top_k` best tokens. 0: among all. */
+  int32_t top_k;
+  /** Of those, draw among the best that together have this share of the
+      probability, in (0, 1]. 0: all of them, as 1. */
+  float top_p;
 } sparse_sampling;
+
+/** Most tokens that can end a row of a generation. */
+#define SPARSE_MOST_STOPS 8u
+
+/** One row of a generation. What it points to is copied. */
+typedef struct sparse_generate_row {
+  sparse_sequence sequence;
+  /** How its tokens are chosen; NULL: greedy. */
+  const sparse_sampling *sampling;
+  /** The number, in its text, of the token that the first step chooses. */
+  uint64_t index;
+  /** At most SPARSE_MOST_STOPS tokens that end the row; NULL with 0. */
+  const int32_t *stops;
+  size_t stop_count;
+  /** The token that the first step appends. */
+  int32_t token;
+} sparse_generate_row;
 
 /** Memory of the cache. `dense_*` is what the same tokens would take if every
     head kept every token in the same element type. */
@@ -373,6 +395,39 @@ typedef struct sparse_api {
                                 const sparse_sequence *sequences, size_t n,
                                 const int32_t *tokens, size_t steps,
                                 float *logits);
+
+  /* Version 3. A generation is a number of decode steps that choose their
+     tokens themselves, as `sample` does: a step appends to each row the token
+     that the step before has chosen. So the next step can be queued before the
+     tokens of the last are known to the host; on a device it then starts
+     without a wait. A context has one generation at a time. While it runs, all
+     that would change its sequences is refused (FAILED_PRECONDITION), but
+     `sequence_destroy`, which ends it; their length may be that of an earlier
+     step. Other sequences can be worked on: `decode` waits for the steps that
+     are queued, which can be read afterwards. */
+
+  /** Begins a generation on `n` >= 1 different sequences, at most the rows of
+      the largest bucket. Appends nothing.
+      INVALID_ARGUMENT, RESOURCE_EXHAUSTED, FAILED_PRECONDITION. */
+  sparse_status (*generate_begin)(sparse_context *context,
+                                  const sparse_generate_row *rows, size_t n);
+
+  /** Queues the next step. OUT_OF_RANGE and RESOURCE_EXHAUSTED as `decode`:
+      nothing was queued, and steps that were are not touched; such an error can
+      be that of a step past a row's end, so read what is queued before giving
+      up. FAILED_PRECONDITION: all rows have ended, or 8 steps wait to be read. */
+  sparse_status (*generate_step)(sparse_context *context);
+
+  /** Waits for the oldest step that was not read. `tokens` [n]: the token that
+      each row has chosen, -1 for a row that had ended. A row ends with one of
+      its stops, which is chosen but never appended; a step that was queued
+      meanwhile does nothing for it. INTERNAL: a fault of the device, or a logit
+      that is not a number; the context is poisoned. */
+  sparse_status (*generate_read)(sparse_context *context, int32_t *tokens);
+
+  /** Ends the generation, if there is one: waits for the steps that were
+      queued. What they appended stays, tokens that were not read are lost. */
+  sparse_status (*generate_end)(sparse_context *context);
 } sparse_api;
 
 /** The table for `version` (SPARSE_API_VERSION of the caller), or NULL when

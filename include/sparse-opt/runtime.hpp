@@ -198,16 +198,55 @@ private:
   sparse_context *handle = nullptr;
 };
 
-/// Chooses a token, see `sparse_api::sample`.
-inline int32_t sample(const std::vector<float> &logits, float temperature,
-                      uint64_t seed, uint64_t index) {
+/// Steps that choose their tokens themselves, see `sparse_api::generate_begin`.
+/// The context must outlive it.
+class Generation {
+public:
+  Generation(const Context &context,
+             const std::vector<sparse_generate_row> &rows)
+      : context(context.get()), rows(rows.size()) {
+    check(api().generate_begin(this->context, rows.data(), rows.size()));
+  }
+  Generation(const Generation &) = delete;
+  ~Generation() { api().generate_end(context); }
+
+  /// Queues the next step.
+  void step() { check(api().generate_step(context)); }
+
+  /// The tokens of the oldest step that was not read.
+  std::vector<int32_t> read() {
+    std::vector<int32_t> tokens(rows);
+    check(api().generate_read(context, tokens.data()));
+    return tokens;
+  }
+
+private:
+  sparse_context *context;
+  size_t rows;
+};
+
+/// A `sparse_sampling` with these members.
+inline sparse_sampling makeSampling(float temperature, uint64_t seed,
+                                    int32_t topK = 0, float topP = 1) {
   sparse_sampling sampling = {};
   sampling.struct_size = sizeof(sampling);
   sampling.temperature = temperature;
   sampling.seed = seed;
+  sampling.top_k = topK;
+  sampling.top_p = topP;
+  return sampling;
+}
+
+/// Chooses a token, see `sparse_api::sample`.
+inline int32_t sample(const std::vector<float> &logits,
+                      const sparse_sampling &sampling, uint64_t index) {
   int32_t token = 0;
   check(api().sample(logits.data(), logits.size(), &sampling, index, &token));
   return token;
+}
+inline int32_t sample(const std::vector<float> &logits, float temperature,
+                      uint64_t seed, uint64_t index) {
+  return sample(logits, makeSampling(temperature, seed), index);
 }
 
 } // namespace sparse

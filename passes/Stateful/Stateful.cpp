@@ -17,6 +17,9 @@ using namespace sparse;
 
 namespace {
 
+/// Most tokens that end a row (docs/architecture.md §3).
+constexpr int64_t kStopTokens = 8;
+
 /// One attention of the model with its solved cache layout.
 struct Layer {
   onnx::AttentionOp op;
@@ -98,6 +101,7 @@ public:
 
   func::FuncOp buildRows(StringRef name, StringRef kind, int64_t rows, bool prefill);
   func::FuncOp buildLogits(int64_t rows);
+  func::FuncOp buildSample(int64_t rows);
   /// What a maintain entry does.
   enum class Upkeep { Compact, CompactChunkLayers, Rebuild };
   func::FuncOp buildMaintain(StringRef name, Upkeep upkeep);
@@ -276,6 +280,24 @@ func::FuncOp EntryBuilder::buildLogits(int64_t count) {
   return func;
 }
 
+/// The end of a step that goes on by itself: its token, and the inputs of the next step in the place of its own.
+func::FuncOp EntryBuilder::buildSample(int64_t count) {
+  RankedTensorType numbers = indexType(count), longs = RankedTensorType::get({count}, b.getI64Type());
+  auto reals = RankedTensorType::get({count}, b.getF32Type());
+  auto stops = RankedTensorType::get({count, kStopTokens}, b.getI32Type());
+  rows = count;
+  SmallVector<Type> inputs{rowsType(widthOf(model.logits)), numbers, numbers, numbers, reals, numbers, reals, longs,
+                           longs, stops};
+  SmallVector<Type> results{numbers, numbers, numbers, numbers, longs};
+  auto func = begin(("sample_b" + Twine(count)).str(), "sample", count, inputs,
+                    {"logits", "ids", "positions", "active", "temperature", "top_k", "top_p", "seeds", "counters", "stops"},
+                    results);
+  func.setResultAttr(0, "plan.name", b.getStringAttr("tokens"));
+  auto sample = sparsity::SampleOp::create(b, model.logits.getLoc(), results, func.getArguments());
+  func::ReturnOp::create(b, func.getLoc(), sample.getResults());
+  return func;
+}
+
 func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
   SmallVector<Type> inputs{indexType(1)}, results;
   for (Layer &layer : model.layers) {
@@ -367,6 +389,8 @@ public:
       ok &= build([&](EntryBuilder &e) {
         return bool(e.buildRows(("decode_b" + Twine(size)).str(), "decode", size, false));
       });
+    for (int64_t size : sizes)
+      ok &= build([&](EntryBuilder &e) { return bool(e.buildSample(size)); });
     ok &= build([&](EntryBuilder &e) { return bool(e.buildLogits(logitsRows)); });
     using Upkeep = EntryBuilder::Upkeep;
     ok &= build([&](EntryBuilder &e) { return bool(e.buildMaintain("maintain_compact", Upkeep::Compact)); });

@@ -78,6 +78,9 @@ void ConvertToLinalg::keepForDevice(plan::KernelOp kernel, Block *body, DenseMap
     auto append = value.getDefiningOp<kvcache::AppendOp>();
     if (append && value == append.getNewStatus())
       return expanded.lookup(append.getStatus());
+    if (auto sample = value.getDefiningOp<sparsity::SampleOp>())
+      if (Value tied = sample.getTied(value))
+        return expanded.lookup(tied);
     if (isa<kvcache::LayerType>(value.getType()))
       for (BlockArgument arg : kernel.getBlock()->getArguments())
         if (arg.getType() == value.getType())
@@ -251,6 +254,7 @@ static LogicalResult lowerOne(Emitter &e, KernelContext &k, Operation *op) {
           .Case([&](sparsity::AttendPartOp op) { return lowerAttendPart(e, k, op), true; })
           .Case([&](sparsity::CombineOp op) { return lowerCombine(e, k, op), true; })
           .Case([&](sparsity::MassOp op) { return lowerMass(e, k, op), true; })
+          .Case([&](sparsity::SampleOp op) { return lowerSample(e, k, op), true; })
           .Case([&](sparsity::ScoreOp op) { return lowerScore(e, k, op), true; })
           .Case([&](sparsity::SelectOp op) { return lowerSelect(e, k, op), true; })
           .Case([&](sparsity::MatchOp op) { return lowerMatch(e, k, op), true; })

@@ -45,6 +45,7 @@ void lowerNorm(Emitter &e, KernelContext &k, onnx::RMSNormalizationOp op);
 void lowerRope(Emitter &e, KernelContext &k, onnx::RotaryEmbeddingOp op);
 /// A linear layer and the elementwise ops after it, or elementwise ops alone (`linear` null).
 LogicalResult lowerLinear(Emitter &e, KernelContext &k, sparsity::LinearOp linear, ArrayRef<Operation *> epilogue);
+void lowerSample(Emitter &e, KernelContext &k, sparsity::SampleOp op); // Sample.cpp
 
 // Kernels that read the cache: Attend.cpp, Select.cpp.
 void lowerAttend(Emitter &e, KernelContext &k, sparsity::AttendOp op);

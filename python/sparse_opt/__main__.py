@@ -25,6 +25,8 @@ def main(argv=None):
     parser.add_argument("prompt", help="text to continue; - reads standard input")
     parser.add_argument("-n", "--max-new-tokens", type=int, default=128)
     parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--top-k", type=int, default=0)
+    parser.add_argument("--top-p", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-t", "--threads", type=int, default=0)
     parser.add_argument("-q", "--quiet", action="store_true", help="no summary")
@@ -39,6 +41,8 @@ def main(argv=None):
             max_new_tokens=options.max_new_tokens,
             temperature=options.temperature,
             seed=options.seed,
+            top_k=options.top_k,
+            top_p=options.top_p,
             context=context,
         )
         for piece in pieces:

@@ -23,7 +23,7 @@ from ctypes import (
 
 from ._errors import BY_STATUS, Incompatible, SparseError
 
-API_VERSION = 1
+API_VERSION = 3
 
 LogFn = CFUNCTYPE(None, c_void_p, c_int32, c_char_p)
 
@@ -94,6 +94,22 @@ class SamplingOptions(Sized):
         ("struct_size", c_size_t),
         ("temperature", c_float),
         ("seed", c_uint64),
+        ("top_k", c_int32),
+        ("top_p", c_float),
+    ]
+
+
+MOST_STOPS = 8
+
+
+class GenerateRow(Structure):
+    _fields_ = [
+        ("sequence", c_uint64),
+        ("sampling", POINTER(SamplingOptions)),
+        ("index", c_uint64),
+        ("stops", POINTER(c_int32)),
+        ("stop_count", c_size_t),
+        ("token", c_int32),
     ]
 
 
@@ -161,6 +177,14 @@ class Api(Structure):
             "sample",
             _call(_floats, c_size_t, POINTER(SamplingOptions), c_uint64, _ids),
         ),
+        (
+            "decode_known",
+            _call(c_void_p, POINTER(c_uint64), c_size_t, _ids, c_size_t, _floats),
+        ),
+        ("generate_begin", _call(c_void_p, POINTER(GenerateRow), c_size_t)),
+        ("generate_step", _call(c_void_p)),
+        ("generate_read", _call(c_void_p, _ids)),
+        ("generate_end", _call(c_void_p)),
     ]
 
 

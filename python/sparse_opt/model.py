@@ -1,5 +1,6 @@
 """Models, contexts and sequences."""
 
+import contextlib
 import ctypes
 import os
 from ctypes import POINTER, byref, c_char_p, c_float, c_int32, c_size_t
@@ -9,23 +10,34 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import _library as lib
-from ._errors import InvalidArgument
+from ._errors import FailedPrecondition, InvalidArgument, SparseError
 from ._library import api, check
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen. Temperature 0 is greedy. The same seed gives the
-    same tokens."""
+    """How tokens are chosen. Temperature 0 is greedy; `top_k` draws among the k
+    best (0: all), `top_p` among the best of those that have this share of the
+    probability. The same seed gives the same tokens."""
 
     temperature: float = 0.0
     seed: int = 0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def _options(self):
+        return lib.SamplingOptions(
+            temperature=self.temperature,
+            seed=self.seed,
+            top_k=self.top_k,
+            top_p=self.top_p,
+        )
 
     def choose(self, logits, index):
         """A token id from `logits` (float32 [vocab]); `index` is the number of
         the token in its text."""
         logits = np.ascontiguousarray(logits, dtype=np.float32)
-        options = lib.SamplingOptions(temperature=self.temperature, seed=self.seed)
+        options = self._options()
         token = c_int32()
         check(
             api().sample(
@@ -162,6 +174,8 @@ class Model:
         max_new_tokens=128,
         temperature=0.0,
         seed=0,
+        top_k=0,
+        top_p=1.0,
         stop_ids=(),
         context=None,
     ):
@@ -179,6 +193,8 @@ class Model:
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
                 seed=seed,
+                top_k=top_k,
+                top_p=top_p,
                 stop_ids=stop,
                 context=context,
             )
@@ -188,6 +204,8 @@ class Model:
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
+            top_k=top_k,
+            top_p=top_p,
             stop_ids=stop_ids,
             context=context,
         )
@@ -199,21 +217,31 @@ class Model:
         max_new_tokens=128,
         temperature=0.0,
         seed=0,
+        top_k=0,
+        top_p=1.0,
         stop_ids=(),
         context=None,
     ):
         """Streams token ids. The first of `stop_ids` is yielded and ends it."""
         ids = _token_ids(ids)
-        sampling = Sampling(temperature, seed)
+        sampling = Sampling(temperature, seed, top_k, top_p)
         context = context or self.context(max_sequences=1)
         with context.sequence() as sequence:
+            if max_new_tokens < 1:
+                return
             logits = sequence.prefill(ids)
-            for index in range(max_new_tokens):
-                token = sampling.choose(logits, index)
-                yield token
-                if token in stop_ids or index + 1 == max_new_tokens:
-                    return
-                logits = sequence.decode(token)
+            token = sampling.choose(logits, 0)
+            yield token
+            if token in stop_ids or max_new_tokens == 1:
+                return
+            rest = context._continue(
+                sequence, token, sampling, set(stop_ids), max_new_tokens - 1
+            )
+            with contextlib.closing(rest):
+                for token in rest:
+                    yield token
+                    if token in stop_ids:
+                        return
 
     def _end_ids(self):
         names = ("<|endoftext|>", "<|im_end|>", "</s>", "<|eot_id|>", "<eos>")
@@ -291,6 +319,45 @@ class Context:
         check(api().decode(self._handle, rows, len(sequences), _floats(logits)))
         return logits
 
+    def generation(self, sequences, tokens, *, sampling=None, index=0, stop_ids=()):
+        """A `Generation` that starts by appending `tokens`, one to each of
+        different sequences; use it in a `with` statement or close it. `index` is
+        the number, in its text, of the token that the first step chooses. A row
+        ends with one of `stop_ids` (at most 8)."""
+        return Generation(self, sequences, tokens, sampling, index, stop_ids)
+
+    def _continue(self, sequence, token, sampling, stop_ids, count):
+        """Streams up to `count` tokens after `token`, which is number 0."""
+        try:
+            if len(stop_ids) > lib.MOST_STOPS:
+                raise FailedPrecondition("too many tokens end the text")
+            generation = self.generation(
+                [sequence], [token], sampling=sampling, index=1, stop_ids=stop_ids
+            )
+        except FailedPrecondition:
+            # Another generation of this context runs: step by step, then.
+            for index in range(1, count + 1):
+                token = sampling.choose(sequence.decode(token), index)
+                yield token
+            return
+        # A device runs the next step while this one's token is used.
+        most = 1 if self.model.device == "cpu" else 2
+        with generation:
+            queued = 0
+            for done in range(count):
+                while queued < min(most, count - done):
+                    try:
+                        generation.step()
+                    except SparseError:
+                        # It may be one past the end of the text.
+                        if queued == 0:
+                            raise
+                        break
+                    queued += 1
+                token = generation.read()[0]
+                queued -= 1
+                yield token
+
     def logits(self, hidden):
         """Final norm and head: float32 [n, hidden] to float32 [n, vocab]."""
         hidden = np.ascontiguousarray(hidden, dtype=np.float32)
@@ -311,6 +378,59 @@ class Context:
 
     def usage(self):
         return _usage(api().context_usage, self._handle)
+
+
+class Generation:
+    """Decode steps that choose their tokens themselves: a step appends to each
+    row the token that the step before has chosen, so that the next one can be
+    queued before the tokens of the last are known. A context has one at a
+    time."""
+
+    def __init__(self, context, sequences, tokens, sampling, index, stop_ids):
+        self._context = None
+        if len(sequences) != len(tokens):
+            raise InvalidArgument("expected one token per sequence")
+        tokens = _token_ids(tokens)
+        options = (sampling or Sampling())._options()
+        stops = (c_int32 * len(stop_ids))(*stop_ids)
+        rows = (lib.GenerateRow * len(sequences))()
+        for row, sequence, token in zip(rows, sequences, tokens):
+            row.sequence, row.token, row.index = sequence._handle, int(token), index
+            row.sampling = ctypes.pointer(options)
+            row.stops, row.stop_count = stops, len(stop_ids)
+        check(api().generate_begin(context._handle, rows, len(rows)))
+        self._context, self._rows = context, len(rows)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        self.close()
+
+    def close(self):
+        """Waits for the steps that were queued and ends the generation."""
+        context, self._context = self._context, None
+        if context and context._handle:
+            api().generate_end(context._handle)
+
+    def _handle(self):
+        if not self._context:
+            raise FailedPrecondition("the generation is closed")
+        return self._context._handle
+
+    def step(self):
+        """Queues the next step."""
+        check(api().generate_step(self._handle()))
+
+    def read(self):
+        """Waits for the oldest step that was not read; the token that each row
+        has chosen, -1 for a row that had ended."""
+        tokens = (c_int32 * self._rows)()
+        check(api().generate_read(self._handle(), tokens))
+        return list(tokens)
 
 
 class Sequence:

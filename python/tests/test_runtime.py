@@ -110,6 +110,50 @@ def test_generate_ids(toy):
     assert a == b != c
 
 
+def test_generations_side_by_side(toy):
+    model = sparse_opt.load(toy())
+    alone = [list(model.generate(p, max_new_tokens=9)) for p in ([1, 2], [7, 3, 5])]
+    context = model.context(max_sequences=4, check_counts=True)
+    first = model.generate([1, 2], max_new_tokens=9, context=context)
+    second = model.generate([7, 3, 5], max_new_tokens=9, context=context)
+    together = [list(pair) for pair in zip(first, second)]
+    assert together == [list(pair) for pair in zip(*alone)]
+    second.close()
+    # Leaving early frees the context for the next.
+    for _ in model.generate([1, 2], context=context):
+        break
+    assert list(model.generate([1, 2], max_new_tokens=9, context=context)) == alone[0]
+    assert context.usage().pages == 0
+
+
+def test_generation(toy):
+    model = sparse_opt.load(toy())
+    context = model.context(max_sequences=4, check_counts=True)
+    with context.sequence() as a, context.sequence() as b:
+        a.prefill([1, 2])
+        b.prefill([3])
+        texts = [[1, 2, 4], [3, 5]]
+        with context.generation([a, b], [4, 5]) as generation:
+            generation.step()
+            for _ in range(10):
+                generation.step()
+                tokens = generation.read()
+                for text, token in zip(texts, tokens):
+                    assert token == int(np.argmax(toy_logits(text)))
+                    text.append(token)
+            with pytest.raises(sparse_opt.FailedPrecondition):
+                a.trim(1)
+            with pytest.raises(sparse_opt.FailedPrecondition):
+                context.generation([b], [1])
+        assert len(a) == 2 + 11
+        with pytest.raises(sparse_opt.FailedPrecondition):
+            generation.step()
+        with pytest.raises(sparse_opt.InvalidArgument):
+            context.generation([a], [1], stop_ids=range(9))
+        generation = context.generation([a], [1], stop_ids=range(8))
+        generation.close()
+
+
 def test_generate_streams_text(toy):
     path = toy()
     add_tokenizer(path)

@@ -22,7 +22,7 @@ CudaExecutor::CudaExecutor(const Model &model, Cache &cache,
       stream(device->stream), driver(stream.driver), platform(platform),
       staging(stream.card, io.size()) {
   setHostIo(staging.data());
-  graphs.resize(plans.size(), {nullptr, nullptr});
+  graphs.resize(plans.size(), {nullptr, nullptr, nullptr});
   planned.resize(plans.size());
   bool multiplies = false;
   for (const BoundPlan &bound : plans)
@@ -97,7 +97,7 @@ void CudaExecutor::enqueueLaunch(const LaunchStep &step,
     stream.note(result, ("kernel " + step.name + " does not start").c_str());
 }
 
-void CudaExecutor::enqueueSteps(const BoundPlan &bound) {
+void CudaExecutor::enqueueSteps(const BoundPlan &bound, bool afterLaunch) {
   const std::vector<PlanStep> &steps = bound.plan->steps;
   for (size_t i = 0; i < steps.size() && !stream.failed(); ++i) {
     if (steps[i].isGemm) {
@@ -105,7 +105,8 @@ void CudaExecutor::enqueueSteps(const BoundPlan &bound) {
       continue;
     }
     std::vector<void *> args = bound.args[i];
-    enqueueLaunch(steps[i].launch, args, i > 0 && !steps[i - 1].isGemm);
+    enqueueLaunch(steps[i].launch, args,
+                  i > 0 ? !steps[i - 1].isGemm : afterLaunch);
   }
 }
 
@@ -135,6 +136,8 @@ GraphExecRef CudaExecutor::graphOf(BoundPlan &bound, Part part) {
   if (exec)
     return exec;
   prepareProducts(bound);
+  if (part == StepsAndSampler)
+    prepareProducts(*bound.sampler);
   stream.synchronize();
   stream.throwIfFailed();
   check(driver, driver.captureBegin(stream.get(), captureRelaxed),
@@ -144,9 +147,12 @@ GraphExecRef CudaExecutor::graphOf(BoundPlan &bound, Part part) {
   try {
     if (part == WholeStep)
       enqueueInputs(bound);
-    enqueueSteps(bound);
+    enqueueSteps(bound, /*afterLaunch=*/false);
     if (part == WholeStep)
       enqueueOutputs(bound);
+    if (part == StepsAndSampler)
+      enqueueSteps(*bound.sampler, !bound.plan->steps.empty() &&
+                                       !bound.plan->steps.back().isGemm);
     result = driver.captureEnd(stream.get(), &graph);
   } catch (...) {
     driver.captureEnd(stream.get(), &graph);
@@ -219,4 +225,66 @@ void CudaExecutor::runMany(BoundPlan &bound, size_t count,
   stream.synchronize();
   stream.throwIfFailed();
   checkStatus(bound);
+}
+
+//===----------------------------------------------------------------------===//
+// Steps that go on by themselves
+//===----------------------------------------------------------------------===//
+
+/// Tokens and status of a step, as they lie in `io`.
+static uint64_t arrivalBytes(const BoundPlan &decode) {
+  return decode.statusBegin + sizeof(int32_t) - decode.tokensBegin;
+}
+
+void CudaExecutor::beginSteps(BoundPlan &decode) {
+  Card::Use use(*stream.card);
+  stream.throwIfFailed();
+  // All that can be refused for want of memory comes first.
+  if (!arrivalsMemory) {
+    uint64_t most = 0;
+    for (const BoundPlan &bound : plans)
+      if (bound.sampler)
+        most = std::max(most, (arrivalBytes(bound) + 63) / 64 * 64);
+    for (Arrival &arrival : arrivals)
+      arrival.event = std::make_unique<Event>(stream);
+    arrivalsMemory =
+        std::make_unique<PinnedMemory>(stream.card, most * mostQueued);
+    for (size_t i = 0; i < mostQueued; ++i)
+      arrivals[i].data = arrivalsMemory->data() + i * most;
+  }
+  graphOf(decode, StepsAndSampler);
+  Executor::beginSteps(decode);
+  if (decode.status)
+    *decode.status = 0; // what a step sets stays
+  // Nobody writes these bytes of `staging` before the steps have been read.
+  stream.enqueued();
+  enqueueInputs(decode);
+  enqueueInputs(*decode.sampler);
+}
+
+void CudaExecutor::queueStep(BoundPlan &decode) {
+  Card::Use use(*stream.card);
+  stream.throwIfFailed();
+  GraphExecRef graph = graphOf(decode, StepsAndSampler);
+  Arrival &arrival = arrivals[stepsQueued % mostQueued];
+  cache.flush();
+  stream.enqueued();
+  stream.note(driver.graphLaunch(graph, stream.get()), "a step does not start");
+  stream.note(driver.copyToHost(arrival.data,
+                                addressOf(io.data()) + decode.tokensBegin,
+                                arrivalBytes(decode), stream.get()),
+              "cannot copy the tokens");
+  arrival.event->record();
+  ++stepsQueued;
+  stream.throwIfFailed();
+}
+
+const int32_t *CudaExecutor::readStep(BoundPlan &decode) {
+  const Arrival &arrival = arrivals[stepsRead++ % mostQueued];
+  arrival.event->wait();
+  stream.throwIfFailed();
+  std::copy_n(arrival.data + (decode.statusBegin - decode.tokensBegin),
+              sizeof(int32_t), reinterpret_cast<uint8_t *>(decode.status));
+  checkStatus(decode);
+  return reinterpret_cast<const int32_t *>(arrival.data);
 }

@@ -21,16 +21,25 @@ public:
   void run(BoundPlan &bound) override;
   void runMany(BoundPlan &bound, size_t count,
                const std::function<void(size_t)> &set) override;
+  void beginSteps(BoundPlan &decode) override;
+  void queueStep(BoundPlan &decode) override;
+  const int32_t *readStep(BoundPlan &decode) override;
 
 private:
-  /// What of a step a graph holds: all, or the steps alone for a step that
-  /// follows another without waiting.
-  enum Part { WholeStep, StepsAlone };
+  /// What of a step a graph holds: all, the steps alone for a step that follows
+  /// another without waiting, or those and the choice of the tokens.
+  enum Part { WholeStep, StepsAlone, StepsAndSampler };
+
+  /// Where the tokens and the status of a step that was queued arrive.
+  struct Arrival {
+    std::unique_ptr<Event> event;
+    uint8_t *data = nullptr;
+  };
 
   GraphExecRef graphOf(BoundPlan &bound, Part part);
   void prepareProducts(const BoundPlan &bound);
   void enqueueInputs(const BoundPlan &bound);
-  void enqueueSteps(const BoundPlan &bound);
+  void enqueueSteps(const BoundPlan &bound, bool afterLaunch);
   void enqueueOutputs(const BoundPlan &bound);
   void enqueueLaunch(const LaunchStep &step, std::vector<void *> &args,
                      bool afterLaunch);
@@ -42,9 +51,11 @@ private:
   PinnedMemory staging; ///< the host's side of `io`
   std::unique_ptr<Products> products;
   /// Per plan and part; null until its first use.
-  std::vector<std::array<GraphExecRef, 2>> graphs;
+  std::vector<std::array<GraphExecRef, 3>> graphs;
   /// Per plan and step; null where the step is a launch.
   std::vector<std::vector<std::unique_ptr<Product>>> planned;
+  std::unique_ptr<PinnedMemory> arrivalsMemory; ///< from the first use on
+  std::array<Arrival, mostQueued> arrivals;
 };
 
 } // namespace sparse::runtime::cuda

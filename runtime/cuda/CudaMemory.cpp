@@ -31,6 +31,11 @@ CudaMemory::CudaMemory(std::shared_ptr<const Card> card)
   granule = least;
 }
 
+CudaMemory::~CudaMemory() {
+  // Uploads may be on their way.
+  stream.synchronize();
+}
+
 //===----------------------------------------------------------------------===//
 // Ranges
 //===----------------------------------------------------------------------===//
@@ -168,8 +173,8 @@ void CudaMemory::fill(void *to, Rows rows, const void *element, size_t size) {
 }
 
 /// Strided rows from host or device to the device.
-void CudaMemory::copy2D(int fromKind, const void *from, void *to, Rows rows,
-                        const char *what) {
+void CudaMemory::copy2D(int fromKind, const void *from, uint64_t fromPitch,
+                        void *to, Rows rows, const char *what) {
   Copy2D copy = {};
   copy.srcType = fromKind;
   if (fromKind == memoryHost)
@@ -178,7 +183,8 @@ void CudaMemory::copy2D(int fromKind, const void *from, void *to, Rows rows,
     copy.srcDevice = addressOf(from);
   copy.dstType = memoryDevice;
   copy.dstDevice = addressOf(to);
-  copy.srcPitch = copy.dstPitch = rows.pitch;
+  copy.srcPitch = fromPitch;
+  copy.dstPitch = rows.pitch;
   copy.width = rows.bytes;
   copy.height = rows.count;
   stream.note(driver.copy2D(&copy, stream.get()), what);
@@ -195,7 +201,7 @@ void CudaMemory::copy(void *to, const void *from, Rows rows) {
                                     stream.get()),
                 what);
   else
-    copy2D(memoryDevice, from, to, rows, what);
+    copy2D(memoryDevice, from, rows.pitch, to, rows, what);
 }
 
 void CudaMemory::upload(void *to, const void *host, Rows rows) {
@@ -203,14 +209,33 @@ void CudaMemory::upload(void *to, const void *host, Rows rows) {
     return;
   Card::Use use(*stream.card);
   const char *what = "cannot copy to the device";
-  // From memory that is not pinned: the driver has its own copy on return.
+  uint64_t pitch = rows.count == 1 ? rows.bytes : rows.pitch;
+  // What is not pinned the driver copies itself before it returns, and it may
+  // wait for all work before: nothing that a step can afford.
+  if (uint8_t *place = stage(rows.bytes * rows.count)) {
+    for (uint64_t i = 0; i < rows.count; ++i)
+      std::memcpy(place + i * rows.bytes,
+                  static_cast<const uint8_t *>(host) + i * pitch, rows.bytes);
+    host = place;
+    pitch = rows.bytes;
+  }
   stream.enqueued();
   if (rows.count == 1)
     stream.note(
         driver.copyToDevice(addressOf(to), host, rows.bytes, stream.get()),
         what);
   else
-    copy2D(memoryHost, host, to, rows, what);
+    copy2D(memoryHost, host, pitch, to, rows, what);
+}
+
+uint8_t *CudaMemory::stage(uint64_t bytes) {
+  if (!uploads)
+    try {
+      uploads = std::make_unique<UploadRing>(stream);
+    } catch (const Error &) {
+      return nullptr; // slower, not wrong
+    }
+  return uploads->take(bytes);
 }
 
 void CudaMemory::download(void *host, const void *from, uint64_t bytes) {
@@ -225,6 +250,30 @@ void CudaMemory::download(void *host, const void *from, uint64_t bytes) {
         "cannot copy from the device");
   }
   stream.synchronize();
+}
+
+//===----------------------------------------------------------------------===//
+// UploadRing
+//===----------------------------------------------------------------------===//
+
+UploadRing::UploadRing(Stream &stream)
+    : memory(stream.card, partBytes * parts) {
+  for (std::unique_ptr<Event> &end : ends)
+    end = std::make_unique<Event>(stream);
+}
+
+uint8_t *UploadRing::take(uint64_t bytes) {
+  if (bytes > partBytes)
+    return nullptr;
+  if (used + bytes > partBytes) {
+    ends[part]->record();
+    part = (part + 1) % parts;
+    ends[part]->wait();
+    used = 0;
+  }
+  uint8_t *place = memory.data() + part * partBytes + used;
+  used += (bytes + 15) / 16 * 16;
+  return place;
 }
 
 //===----------------------------------------------------------------------===//

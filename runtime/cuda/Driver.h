@@ -20,6 +20,7 @@ using Address = unsigned long long; ///< CUdeviceptr
 using Handle = unsigned long long;  ///< CUmemGenericAllocationHandle
 using ContextRef = struct ContextOpaque *;
 using StreamRef = struct StreamOpaque *;
+using EventRef = struct EventOpaque *;
 using ModuleRef = struct ModuleOpaque *;
 using FunctionRef = struct FunctionOpaque *;
 using GraphRef = struct GraphOpaque *;
@@ -162,6 +163,10 @@ static_assert(sizeof(Copy2D) == 128, "CUDA_MEMCPY2D");
   X(streamCreate, cuStreamCreate, (StreamRef *, unsigned))                     \
   X(streamDestroy, cuStreamDestroy_v2, (StreamRef))                            \
   X(streamSynchronize, cuStreamSynchronize, (StreamRef))                       \
+  X(eventCreate, cuEventCreate, (EventRef *, unsigned))                        \
+  X(eventDestroy, cuEventDestroy_v2, (EventRef))                               \
+  X(eventRecord, cuEventRecord, (EventRef, StreamRef))                         \
+  X(eventSynchronize, cuEventSynchronize, (EventRef))                          \
   X(captureBegin, cuStreamBeginCapture_v2, (StreamRef, int))                   \
   X(captureEnd, cuStreamEndCapture, (StreamRef, GraphRef *))                   \
   X(graphDestroy, cuGraphDestroy, (GraphRef))                                  \

@@ -43,3 +43,31 @@ void Stream::synchronize() {
   if (note(driver.streamSynchronize(stream), "work on the device failed"))
     pending = false;
 }
+
+// Without times, which would cost.
+static constexpr unsigned disableTiming = 2;
+
+Event::Event(Stream &given) : stream(given) {
+  Card::Use use(*stream.card);
+  check(stream.driver, stream.driver.eventCreate(&event, disableTiming),
+        "cannot create an event");
+}
+
+Event::~Event() {
+  Card::Use use(*stream.card);
+  stream.driver.eventDestroy(event);
+}
+
+void Event::record() {
+  Card::Use use(*stream.card);
+  recorded = stream.note(stream.driver.eventRecord(event, stream.get()),
+                         "cannot mark a step");
+}
+
+void Event::wait() {
+  if (!recorded)
+    return;
+  Card::Use use(*stream.card);
+  stream.note(stream.driver.eventSynchronize(event),
+              "work on the device failed");
+}

@@ -43,6 +43,25 @@ private:
   bool pending = false;
 };
 
+/// A point in the work of a stream, to wait for.
+class Event {
+public:
+  explicit Event(Stream &stream);
+  Event(const Event &) = delete;
+  ~Event();
+
+  /// Marks the end of what is enqueued now.
+  void record();
+
+  /// Waits for what was marked last; returns at once when nothing was.
+  void wait();
+
+private:
+  Stream &stream;
+  EventRef event = nullptr;
+  bool recorded = false;
+};
+
 } // namespace sparse::runtime::cuda
 
 #endif // SPARSE_RUNTIME_CUDA_STREAM_H

@@ -24,6 +24,13 @@
 // CHECK-LABEL: func.func @decode_b4
 // CHECK-SAME: plan.rows = 4
 
+// CHECK-LABEL: func.func @sample_b1
+// CHECK-LABEL: func.func @sample_b4
+// CHECK-SAME: %[[LOGITS:[a-z0-9]+]]: tensor<4x320xf32> {plan.name = "logits"}, %[[NEXT:[a-z0-9]+]]: tensor<4xi32> {plan.name = "ids"}
+// CHECK-SAME: tensor<4xi64> {plan.name = "counters"}, %{{[a-z0-9]+}}: tensor<4x8xi32> {plan.name = "stops"})
+// CHECK-SAME: -> (tensor<4xi32> {plan.name = "tokens"}, tensor<4xi32>, tensor<4xi32>, tensor<4xi32>, tensor<4xi64>) attributes {plan.kind = "sample", plan.rows = 4
+// CHECK: sparsity.sample %[[LOGITS]], %[[NEXT]]
+
 // CHECK-LABEL: func.func @logits
 // CHECK-SAME: (%[[HIDDEN:.*]]: tensor<16x64xf32> {plan.name = "hidden"}) -> (tensor<16x320xf32> {plan.name = "logits"})
 // CHECK: onnx.RMSNormalization %[[HIDDEN]]

@@ -18,7 +18,7 @@ struct BenchOptions {
   CommonOptions common;
   std::string prompt = "512", generate = "128", depth = "0", output = "md";
   uint64_t repetitions = 5;
-  bool noWarmup = false, fill = false;
+  bool noWarmup = false, fill = false, wait = false;
 };
 
 struct Result {
@@ -59,14 +59,35 @@ static Sequence startAt(Context &context, const Sequence &base,
   return depth ? base.fork() : context.create();
 }
 
+/// A greedy generation that starts with `first`, one step ahead of the tokens
+/// that are read.
+static void generateAhead(Context &context, const Sequence &sequence,
+                          int32_t first, uint64_t steps) {
+  sparse_generate_row row = {};
+  row.sequence = sequence.get();
+  row.token = first;
+  Generation generation(context, {row});
+  for (uint64_t i = 0; i <= steps; ++i) {
+    if (i < steps)
+      generation.step();
+    if (i > 0)
+      generation.read();
+  }
+}
+
+/// With `ahead` the model generates its own tokens, as `generate` does; else
+/// known ones are appended, and the host reads the logits after each.
 static double measure(Context &context, Sequence &sequence,
-                      const sparse_model_info &info, const Result &test) {
+                      const sparse_model_info &info, const Result &test,
+                      bool ahead) {
   std::vector<int32_t> ids = makeIds(test.tokens(), info.vocab, test.depth + 1);
   std::vector<float> logits(info.vocab);
   Timer timer;
   if (test.prompt)
     context.prefill(sequence, ids.data(), test.prompt, nullptr, logits.data());
-  for (uint64_t i = 0; i < test.generate; ++i)
+  if (ahead && test.generate)
+    generateAhead(context, sequence, ids[test.prompt], test.generate);
+  for (uint64_t i = 0; !ahead && i < test.generate; ++i)
     context.decode({{sequence.get(), ids[test.prompt + i]}}, logits.data());
   return timer.seconds();
 }
@@ -91,7 +112,7 @@ static std::vector<double> ratesOf(const Result &result,
 }
 
 static Json toJson(const Model &model, uint32_t threads, bool filled,
-                   const Result &result) {
+                   bool waits, const Result &result) {
   Json samples = Json::array(), rates = Json::array();
   std::vector<double> perSecond;
   for (double s : result.seconds) {
@@ -106,6 +127,7 @@ static Json toJson(const Model &model, uint32_t threads, bool filled,
   json["n_gen"] = result.generate;
   json["n_depth"] = result.depth;
   json["depth_filled"] = filled && result.depth > 0;
+  json["waits"] = waits;
   json["threads"] = threads;
   json["median_ts"] = median(perSecond);
   json["min_ts"] = *std::min_element(perSecond.begin(), perSecond.end());
@@ -189,6 +211,8 @@ static int bench(const BenchOptions &options) {
   Progress progress("run", results.size() * (options.repetitions + 1),
                     options.common.quiet);
   uint64_t runs = 0;
+  // On the CPU a step is over before the next can start.
+  const bool ahead = hasDevice(model) && !options.wait;
   if (output == "md")
     printHeader(model);
   Sequence base;
@@ -210,12 +234,12 @@ static int bench(const BenchOptions &options) {
       Result warm = result;
       warm.generate = std::min<uint64_t>(warm.generate, 2);
       warm.prompt = std::min<uint64_t>(warm.prompt, info.prefill_chunk);
-      measure(context, sequence, info, warm);
+      measure(context, sequence, info, warm, ahead);
     }
     progress.update(++runs);
     for (uint64_t i = 0; i < options.repetitions; ++i) {
       Sequence sequence = startAt(context, base, result.depth);
-      result.seconds.push_back(measure(context, sequence, info, result));
+      result.seconds.push_back(measure(context, sequence, info, result, ahead));
       if (i + 1 == options.repetitions)
         result.cache = describe(sequence, info.layers);
       progress.update(++runs);
@@ -238,7 +262,8 @@ static int bench(const BenchOptions &options) {
   if (output == "json") {
     Json all = Json::array();
     for (const Result &result : results)
-      all.push_back(toJson(model, context.threads(), options.fill, result));
+      all.push_back(
+          toJson(model, context.threads(), options.fill, !ahead, result));
     writeJson("-", all);
   }
   return exitOk;
@@ -266,6 +291,9 @@ std::function<int()> sparse::run::addBench(CLI::App &app) {
   verb.add_option("--weights", options->common.weights,
                   "random:SEED for a model that was compiled without weights "
                   "(device cuda)");
+  verb.add_flag("--wait", options->wait,
+                "On a device: wait for each step and read its logits, instead "
+                "of generating one step ahead");
   verb.add_flag("--no-warmup", options->noWarmup,
                 "Skip the unmeasured run before each test");
   verb.footer("Every test runs at every depth. Lists are `512,1024` or ranges "

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <map>
 
@@ -21,7 +22,8 @@ struct GenerateOptions {
   CommonOptions common;
   std::string promptIds, idsOut, report, logitsOut;
   uint64_t maxNewTokens = 128, seed = 0;
-  float temperature = 0;
+  float temperature = 0, topP = 1;
+  int32_t topK = 0;
   bool greedy = false;
   std::vector<int32_t> eos;
 };
@@ -89,6 +91,8 @@ static Json toJson(const Model &model, const GenerateOptions &options,
       {"decode_tokens_per_second", rate(run.decodeSteps, run.decodeSeconds)},
       {"threads", run.threads},
       {"temperature", options.temperature},
+      {"top_k", options.topK},
+      {"top_p", options.topP},
       {"seed", options.seed},
       {"ids", run.tokens},
       {"cache", run.cache},
@@ -110,6 +114,44 @@ static void writeLogits(const std::string &path,
       path,
       {{"ids", "I64", {1, fed}, ids.data(), fed * 8},
        {"logits", "F32", {1, fed, vocab}, logits.data(), logits.size() * 4}});
+}
+
+/// Generates after the first token, `most` steps at a time: with two the host
+/// reads one while the next runs.
+static void generateAhead(Context &context, const Sequence &sequence,
+                          const GenerateOptions &options, uint64_t most,
+                          const sparse_sampling &sampling, Generated &run,
+                          const std::function<void(int32_t)> &take) {
+  sparse_generate_row row = {};
+  row.sequence = sequence.get();
+  row.sampling = &sampling;
+  row.index = run.tokens.size();
+  row.stops = options.eos.data();
+  row.stop_count = options.eos.size();
+  row.token = run.tokens.back();
+  Generation generation(context, {row});
+  uint64_t queued = 0;
+  while (run.tokens.size() < options.maxNewTokens) {
+    // A step past the end of the text may be refused for what it would need.
+    bool refused = false;
+    while (!refused && queued < most &&
+           run.tokens.size() + queued < options.maxNewTokens) {
+      try {
+        generation.step();
+        ++queued;
+      } catch (const RuntimeError &) {
+        if (queued == 0)
+          throw;
+        refused = true;
+      }
+    }
+    int32_t token = generation.read()[0];
+    --queued;
+    ++run.decodeSteps;
+    take(token);
+    if (std::count(options.eos.begin(), options.eos.end(), token))
+      return;
+  }
 }
 
 static int generate(const GenerateOptions &options) {
@@ -137,23 +179,32 @@ static int generate(const GenerateOptions &options) {
 
   Progress progress("token", options.maxNewTokens,
                     options.common.quiet || !options.common.json);
-  Timer decodeTimer;
-  while (run.tokens.size() < options.maxNewTokens) {
-    int32_t token =
-        sample(logits, options.temperature, options.seed, run.tokens.size());
+  sparse_sampling sampling = makeSampling(options.temperature, options.seed,
+                                          options.topK, options.topP);
+  auto take = [&](int32_t token) {
     run.tokens.push_back(token);
     progress.update(run.tokens.size());
-    if (!options.common.json) {
+    if (!options.common.json)
       std::cout << (run.tokens.size() > 1 ? " " : "") << token << std::flush;
-    }
-    if (std::find(options.eos.begin(), options.eos.end(), token) !=
-            options.eos.end() ||
-        run.tokens.size() == options.maxNewTokens)
-      break;
-    context.decode({{sequence.get(), token}}, logits.data());
+  };
+  auto isDone = [&] {
+    return run.tokens.size() == options.maxNewTokens ||
+           std::count(options.eos.begin(), options.eos.end(),
+                      run.tokens.back());
+  };
+  Timer decodeTimer;
+  take(sample(logits, sampling, 0));
+  // On the CPU a step is over when it is queued: another would only come before
+  // the token.
+  uint64_t most = std::string(info.device) == "cpu" ? 1 : 2;
+  if (!isDone() && !wantLogits && options.eos.size() <= SPARSE_MOST_STOPS)
+    generateAhead(context, sequence, options, most, sampling, run, take);
+  while (!isDone()) {
+    context.decode({{sequence.get(), run.tokens.back()}}, logits.data());
     ++run.decodeSteps;
     if (wantLogits)
       all.insert(all.end(), logits.begin(), logits.end());
+    take(sample(logits, sampling, run.tokens.size()));
   }
   run.decodeSeconds = decodeTimer.seconds();
   if (!options.common.json)
@@ -195,6 +246,13 @@ std::function<int()> sparse::run::addGenerate(CLI::App &app) {
   verb.add_option("--temperature", options->temperature,
                   "Sample at this temperature (default 0: greedy)")
       ->check(CLI::Range(0.0f, 1000.0f));
+  verb.add_option("--top-k", options->topK,
+                  "Draw among this many best tokens (default 0: all)")
+      ->check(CLI::Range(0, 1 << 30));
+  verb.add_option("--top-p", options->topP,
+                  "Draw among the best tokens that together have this share "
+                  "(default 1: all)")
+      ->check(CLI::Range(0.0f, 1.0f));
   verb.add_option("--seed", options->seed, "Seed of sampling (default 0)");
   verb.add_flag("--greedy", options->greedy,
                 "Always take the most likely token (the default)");

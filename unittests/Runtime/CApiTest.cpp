@@ -5,7 +5,9 @@
 #include "TestUtil.h"
 #include "ToyModel.h"
 
+#include <algorithm>
 #include <cstring>
+#include <set>
 #include <thread>
 
 namespace {
@@ -81,6 +83,78 @@ TEST_F(CApiTest, GeneratesAsTheOracle) {
   sequence.clear();
   EXPECT_EQ(sequence.length(), 0u);
   EXPECT_EQ(sequence.usage().kv_bytes, 0u);
+}
+
+TEST_F(CApiTest, GenerationsAsTheOracle) {
+  sparse::Model model(dir.path());
+  sparse::Context context = makeContext(model);
+  toy::Oracle oracle(config);
+  std::vector<int32_t> ids = {1, 2, 3, 4, 5};
+  auto best = [](const std::vector<float> &logits) {
+    return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) -
+                                logits.begin());
+  };
+  sparse::Sequence sequence = context.create(), other = context.create();
+  context.prefill(sequence, ids.data(), ids.size(), nullptr, nullptr);
+  oracle.prefill(ids);
+  sparse_generate_row row = {};
+  row.sequence = sequence.get();
+  row.token = 6;
+  sparse_sampling sampling = sparse::makeSampling(0, 0);
+  row.sampling = &sampling;
+  {
+    sparse::Generation generation(context, {row});
+    int32_t token = 6;
+    generation.step();
+    for (int i = 0; i < 10; ++i) {
+      generation.step();
+      token = best(oracle.decode(token));
+      ASSERT_EQ(generation.read(), std::vector<int32_t>{token});
+    }
+    EXPECT_EQ(statusOf([&] { sequence.trim(1); }), SPARSE_FAILED_PRECONDITION);
+    EXPECT_EQ(statusOf([&] { sequence.fork(); }), SPARSE_FAILED_PRECONDITION);
+    EXPECT_EQ(statusOf([&] { sequence.clear(); }), SPARSE_FAILED_PRECONDITION);
+    EXPECT_EQ(statusOf([&] { sequence.reserve(1, SPARSE_APPEND_DECODE); }),
+              SPARSE_FAILED_PRECONDITION);
+    other.clear();
+  }
+  EXPECT_EQ(sequence.length(), 5u + 11);
+  // The end of a sequence is the end of its generation.
+  sparse_context *ctx = context.get();
+  ASSERT_EQ(api.generate_begin(ctx, &row, 1), SPARSE_OK);
+  ASSERT_EQ(api.generate_step(ctx), SPARSE_OK);
+  EXPECT_EQ(api.sequence_destroy(ctx, sequence.get()), SPARSE_OK);
+  EXPECT_EQ(api.generate_step(ctx), SPARSE_FAILED_PRECONDITION);
+  EXPECT_EQ(context.usage().pages, 0u);
+  EXPECT_EQ(api.generate_end(ctx), SPARSE_OK);
+  // What begins no generation.
+  row.sequence = other.get();
+  EXPECT_EQ(api.generate_begin(ctx, nullptr, 1), SPARSE_INVALID_ARGUMENT);
+  EXPECT_EQ(api.generate_begin(ctx, &row, 0), SPARSE_INVALID_ARGUMENT);
+  EXPECT_EQ(api.generate_begin(ctx, &row, 1000), SPARSE_INVALID_ARGUMENT);
+  row.stop_count = 2;
+  EXPECT_EQ(api.generate_begin(ctx, &row, 1), SPARSE_INVALID_ARGUMENT);
+  row.stop_count = 0;
+  sampling.top_k = -1;
+  EXPECT_EQ(api.generate_begin(ctx, &row, 1), SPARSE_INVALID_ARGUMENT);
+  EXPECT_EQ(api.generate_read(ctx, nullptr), SPARSE_INVALID_ARGUMENT);
+}
+
+// A caller of version 1 has no top_k and no top_p.
+TEST_F(CApiTest, SamplingOfEarlierCallers) {
+  std::vector<float> logits = {0, 1, 0.5f};
+  sparse_sampling sampling = sparse::makeSampling(1, 3, 1, 0.5f);
+  int32_t token = -1;
+  std::set<int32_t> seen;
+  for (uint64_t i = 0; i < 20; ++i) {
+    sampling.struct_size = sizeof(sampling);
+    ASSERT_EQ(api.sample(logits.data(), 3, &sampling, i, &token), SPARSE_OK);
+    EXPECT_EQ(token, 1);
+    sampling.struct_size = offsetof(sparse_sampling, top_k);
+    ASSERT_EQ(api.sample(logits.data(), 3, &sampling, i, &token), SPARSE_OK);
+    seen.insert(token);
+  }
+  EXPECT_GT(seen.size(), 1u);
 }
 
 TEST_F(CApiTest, UsageAndCounters) {

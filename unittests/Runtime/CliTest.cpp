@@ -4,6 +4,7 @@
 #include "TestUtil.h"
 #include "ToyModel.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
@@ -74,6 +75,40 @@ TEST_F(CliTest, SamplingIsRepeatable) {
   EXPECT_EQ(a.out, b.out);
   EXPECT_NE(a.out, c.out);
   EXPECT_EQ(a.err, "");
+}
+
+TEST_F(CliTest, TopKAndTopP) {
+  std::string base = "generate " + model + " -p 1,2,3 -n 1 -q ";
+  std::string greedy = run(base).out;
+  for (const char *more : {"--top-k 1", "--top-p 0.000001"})
+    for (const char *seed : {"1", "2", "3"})
+      EXPECT_EQ(
+          run(base + "--temperature 1000 --seed " + seed + " " + more).out,
+          greedy)
+          << more;
+  EXPECT_EQ(run(base + "--top-k -1").code, 2);
+  EXPECT_EQ(run(base + "--top-p 1.5").code, 2);
+}
+
+// The step past the context is refused, whatever was queued; a text that ends
+// before it does not notice.
+TEST_F(CliTest, GoesToTheEndOfTheContext) {
+  std::string prompt = "7";
+  for (int i = 1; i < 250; ++i)
+    prompt += "," + std::to_string(i % 48);
+  std::string base = "generate " + model + " -q -n 20 -p " + prompt;
+  Result result = run(base);
+  EXPECT_EQ(result.code, 3) << result.err;
+  std::istringstream words(result.out);
+  std::vector<std::string> tokens;
+  for (std::string word; words >> word;)
+    tokens.push_back(word);
+  ASSERT_EQ(tokens.size(), 7u) << result.out;
+  bool isNew = std::find(tokens.begin(), tokens.end() - 1, tokens.back()) ==
+               tokens.end() - 1;
+  if (isNew) {
+    EXPECT_EQ(run(base + " --eos " + tokens.back()).code, 0);
+  }
 }
 
 TEST_F(CliTest, StopsAfterEos) {

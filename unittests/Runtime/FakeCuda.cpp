@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <dlfcn.h>
 #include <functional>
 #include <memory>
@@ -23,9 +24,14 @@ namespace {
 using Work = std::function<void()>;
 
 struct FakeStream {
-  std::vector<Work> queue;
+  std::deque<Work> queue;
+  uint64_t done = 0; ///< works that have run
   std::vector<Work> *capture = nullptr;
   bool broken = false;
+};
+struct FakeEvent {
+  FakeStream *stream = nullptr;
+  uint64_t mark = 0;
 };
 struct FakeGraph {
   std::vector<Work> work;
@@ -76,6 +82,7 @@ Handle lastHandle = 0;
 
 int enter(const char *name) {
   ++theCard.calls[name];
+  theCard.order.push_back(name);
   if (theCard.failing != name)
     return 0;
   return theCard.failAfter-- <= 0 ? theCard.error : 0;
@@ -100,7 +107,10 @@ Result enqueue(StreamRef ref, Work work) {
   FakeStream *stream = streamOf(ref);
   if (stream->broken)
     return errorIllegalAddress;
-  (stream->capture ? *stream->capture : stream->queue).push_back(std::move(work));
+  if (stream->capture)
+    stream->capture->push_back(std::move(work));
+  else
+    stream->queue.push_back(std::move(work));
   return success;
 }
 
@@ -286,17 +296,20 @@ int fakeAccess(Address address, size_t bytes, const AccessDescriptor *, size_t) 
   std::memset(hostOf(address), 0xcd, bytes);
   return success;
 }
+bool isPinned(const void *memory) {
+  auto range = pinned.upper_bound(const_cast<void *>(memory));
+  return range != pinned.begin() &&
+         static_cast<const uint8_t *>(memory) <
+             static_cast<uint8_t *>(std::prev(range)->first) +
+                 std::prev(range)->second.bytes;
+}
 int fakeToDevice(Address to, const void *from, size_t bytes, StreamRef stream) {
   ENTER(copyToDevice);
   // Pageable memory is copied at once; pinned memory, and anything that is
   // recorded, is read when it runs.
-  auto range = pinned.upper_bound(const_cast<void *>(from));
-  bool isPinned = range != pinned.begin() &&
-                  static_cast<const uint8_t *>(from) <
-                      static_cast<uint8_t *>(std::prev(range)->first) +
-                          std::prev(range)->second.bytes;
-  if (streamOf(stream)->capture || isPinned)
+  if (streamOf(stream)->capture || isPinned(from))
     return enqueue(stream, [=] { std::memcpy(hostOf(to), from, bytes); });
+  ++theCard.pageableCopies;
   auto copy = std::make_shared<std::vector<uint8_t>>(
       static_cast<const uint8_t *>(from),
       static_cast<const uint8_t *>(from) + bytes);
@@ -304,6 +317,7 @@ int fakeToDevice(Address to, const void *from, size_t bytes, StreamRef stream) {
 }
 int fakeToHost(void *to, Address from, size_t bytes, StreamRef stream) {
   ENTER(copyToHost);
+  theCard.pageableCopies += !isPinned(to);
   return enqueue(stream, [=] { std::memcpy(to, hostOf(from), bytes); });
 }
 int fakeOnDevice(Address to, Address from, size_t bytes, StreamRef stream) {
@@ -322,6 +336,14 @@ int fakeCopy2D(const Copy2D *copy, StreamRef stream) {
         std::memcpy(hostOf(c.dstDevice) + y * c.dstPitch,
                     hostOf(c.srcDevice) + y * c.srcPitch, c.width);
     });
+  if (isPinned(c.srcHost))
+    return enqueue(stream, [=] {
+      for (size_t y = 0; y < c.height; ++y)
+        std::memcpy(hostOf(c.dstDevice) + y * c.dstPitch,
+                    static_cast<const uint8_t *>(c.srcHost) + y * c.srcPitch,
+                    c.width);
+    });
+  ++theCard.pageableCopies;
   auto rows = std::make_shared<std::vector<uint8_t>>(c.width * c.height);
   for (size_t y = 0; y < c.height; ++y)
     std::memcpy(rows->data() + y * c.width,
@@ -372,20 +394,52 @@ int fakeStreamDestroy(StreamRef stream) {
   --theCard.streams;
   return success;
 }
-int fakeSynchronize(StreamRef ref) {
-  ENTER(streamSynchronize);
-  FakeStream *stream = streamOf(ref);
+/// Runs what was enqueued before `mark`.
+int runUntil(FakeStream *stream, uint64_t mark) {
   if (theCard.fault) {
     stream->broken = true;
     theCard.fault = 0;
   }
-  std::vector<Work> queue;
-  queue.swap(stream->queue);
-  if (stream->broken)
+  if (stream->broken) {
+    stream->queue.clear();
     return errorIllegalAddress;
-  for (Work &work : queue)
+  }
+  for (; stream->done < mark; ++stream->done) {
+    Work work = std::move(stream->queue.front());
+    stream->queue.pop_front();
     work();
+  }
   return success;
+}
+int fakeSynchronize(StreamRef ref) {
+  ENTER(streamSynchronize);
+  FakeStream *stream = streamOf(ref);
+  return runUntil(stream, stream->done + stream->queue.size());
+}
+int fakeEventCreate(EventRef *event, unsigned) {
+  ENTER(eventCreate);
+  *event = reinterpret_cast<EventRef>(new FakeEvent);
+  ++theCard.events;
+  return success;
+}
+int fakeEventDestroy(EventRef event) {
+  delete reinterpret_cast<FakeEvent *>(event);
+  --theCard.events;
+  return success;
+}
+int fakeEventRecord(EventRef ref, StreamRef stream) {
+  ENTER(eventRecord);
+  FakeEvent *event = reinterpret_cast<FakeEvent *>(ref);
+  event->stream = streamOf(stream);
+  if (event->stream->broken)
+    return errorIllegalAddress;
+  event->mark = event->stream->done + event->stream->queue.size();
+  return success;
+}
+int fakeEventSynchronize(EventRef ref) {
+  ENTER(eventSynchronize);
+  FakeEvent *event = reinterpret_cast<FakeEvent *>(ref);
+  return event->stream ? runUntil(event->stream, event->mark) : 0;
 }
 int fakeCaptureBegin(StreamRef stream, int) {
   ENTER(captureBegin);
@@ -588,6 +642,10 @@ const Platform *fake::platform() {
     d.streamCreate = fakeStreamCreate;
     d.streamDestroy = fakeStreamDestroy;
     d.streamSynchronize = fakeSynchronize;
+    d.eventCreate = fakeEventCreate;
+    d.eventDestroy = fakeEventDestroy;
+    d.eventRecord = fakeEventRecord;
+    d.eventSynchronize = fakeEventSynchronize;
     d.captureBegin = fakeCaptureBegin;
     d.captureEnd = fakeCaptureEnd;
     d.graphDestroy = fakeGraphDestroy;
@@ -611,7 +669,7 @@ void fake::reset() { theCard = fake::Card(); }
 
 bool fake::isClean() {
   return theCard.bytesInUse == 0 && theCard.reservations == 0 &&
-         theCard.contexts == 0 && theCard.streams == 0 &&
+         theCard.contexts == 0 && theCard.streams == 0 && theCard.events == 0 &&
          theCard.modules == 0 && theCard.graphs == 0 && theCard.pinned == 0 &&
          pushed == 0;
 }

@@ -2,8 +2,8 @@
 //
 // The entry points that the runtime uses, so that the whole CUDA backend can be
 // tested without a card. Kernels are functions of a shared object, called once
-// for each block. Work in a stream runs late, at the next synchronize, as on a
-// card that is slower than the host. Addresses of the device are not valid on
+// for each block. Work in a stream runs late, when somebody waits for it, as on
+// a card that is slower than the host. Addresses of the device are not valid on
 // the host, memory is garbage until it is written, and any call can be made to
 // fail.
 //
@@ -15,6 +15,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 namespace fake {
 
@@ -37,7 +38,11 @@ struct Card {
   // What happened.
   uint64_t bytesInUse = 0, mostBytes = 0;
   int64_t reservations = 0, contexts = 0, streams = 0, modules = 0, graphs = 0,
-          pinned = 0;
+          pinned = 0, events = 0;
+  /// Copies to or from memory that is not pinned: the driver may wait in them.
+  uint64_t pageableCopies = 0;
+  /// The calls that put work into a stream or wait for it, in their order.
+  std::vector<std::string> order;
   std::map<std::string, uint64_t> calls;
   uint64_t dependentLaunches = 0, clusterLaunches = 0;
   uint32_t mostShared = 0;

@@ -182,6 +182,38 @@ void head_of(void *const *args, int64_t row) {
   }
 }
 
+/* args: params, logits, ids, positions, active, temperature, top_k, top_p,
+   seeds, counters, stops, tokens; task: row
+   Greedy; with a temperature the counter is added, so that a test sees it. */
+void choose(void *const *args, int64_t row) {
+  const struct params *p = args[0];
+  const float *logits = (const float *)args[1] + row * p->vocab;
+  int32_t *ids = args[2], *positions = args[3], *active = args[4];
+  const float *temperature = args[5];
+  uint64_t *counters = args[9];
+  const int32_t *stops = (const int32_t *)args[10] + row * 8;
+  int32_t *tokens = args[11], nan = 0;
+  int64_t best = 0;
+  for (int64_t v = 0; v < p->vocab; ++v) {
+    nan |= logits[v] != logits[v];
+    if (logits[v] > logits[best])
+      best = v;
+  }
+  if (!active[row] || nan) {
+    tokens[row] = -1;
+    active[row] = 0;
+    return;
+  }
+  if (temperature[row] > 0)
+    best = (best + (int64_t)counters[row]) % p->vocab;
+  tokens[row] = ids[row] = (int32_t)best;
+  counters[row] += 1;
+  for (int i = 0; i < 8; ++i)
+    if (stops[i] == tokens[row])
+      active[row] = 0;
+  positions[row] += active[row];
+}
+
 /* Insertion sort by the first number. */
 static void sort_by_position(int64_t (*order)[2], int64_t n) {
   for (int64_t i = 1; i < n; ++i) {

@@ -9,6 +9,7 @@
 #define attend attend_task
 #define compress compress_task
 #define head_of head_of_task
+#define choose choose_task
 #define rebuild rebuild_task
 #define compact compact_task
 #define set_status set_status_task
@@ -17,6 +18,7 @@
 #undef attend
 #undef compress
 #undef head_of
+#undef choose
 #undef rebuild
 #undef compact
 #undef set_status
@@ -42,6 +44,8 @@ KERNEL attend(P a, P b, P c, P d, P e, P f, P g, P h, P i, P j, P k, P l, P m)
 KERNEL compress(P a, P b, P c, P d, P e, P f, P g, P h, P i, P j, P k)
     RUN(compress_task, a, b, c, d, e, f, g, h, i, j, k)
 KERNEL head_of(P a, P b, P c) RUN(head_of_task, a, b, c)
+KERNEL choose(P a, P b, P c, P d, P e, P f, P g, P h, P i, P j, P k, P l)
+    RUN(choose_task, a, b, c, d, e, f, g, h, i, j, k, l)
 KERNEL rebuild(P a, P b, P c, P d, P e, P f, P g, P h, P i, P j)
     RUN(rebuild_task, a, b, c, d, e, f, g, h, i, j)
 KERNEL compact(P a, P b, P c, P d, P e, P f, P g, P h, P i, P j)

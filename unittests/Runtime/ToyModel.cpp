@@ -190,11 +190,18 @@ public:
       bytes = 4;
     if (!std::strcmp(which, "hidden"))
       bytes = rows * config.hidden() * 4;
+    if (!std::strcmp(which, "logits"))
+      bytes = rows * config.vocab * 4;
+    if (!std::strcmp(which, "seeds") || !std::strcmp(which, "counters"))
+      bytes = rows * 8;
+    if (!std::strcmp(which, "stops"))
+      bytes = rows * 8 * 4;
     return buffer({{"kind", "input"}, {"name", which}, {"bytes", bytes}});
   }
   int output(const char *which) {
-    int64_t width =
-        !std::strcmp(which, "hidden") ? config.hidden() : config.vocab;
+    int64_t width = !std::strcmp(which, "hidden")   ? config.hidden()
+                    : !std::strcmp(which, "tokens") ? 1
+                                                    : config.vocab;
     return buffer(
         {{"kind", "output"}, {"name", which}, {"bytes", rows * width * 4}});
   }
@@ -381,6 +388,19 @@ static Json addPlans(const Config &config, Weights &weights, bool cuda,
     int hidden = b.arena(rows * config.hidden() * 4);
     addLayers(b, config, rows, hidden, true);
     b.launch("head_of", rows, {b.params(0, true), hidden, b.output("logits")});
+    finish(b);
+  }
+  for (int64_t rows :
+       config.samplers ? config.buckets : std::vector<int64_t>()) {
+    PlanBuilder b(config, weights, "sample_b" + std::to_string(rows), "sample",
+                  rows, cuda);
+    std::vector<int> args = {b.params(0, true)};
+    for (const char *name :
+         {"logits", "ids", "positions", "active", "temperature", "top_k",
+          "top_p", "seeds", "counters", "stops"})
+      args.push_back(b.input(name));
+    args.push_back(b.output("tokens"));
+    b.launch("choose", rows, args);
     finish(b);
   }
   {

@@ -40,6 +40,7 @@ struct Config {
   int64_t dim = 4, vocab = 48, chunk = 8, maxContext = 256;
   std::vector<int64_t> buckets = {1, 2, 4};
   int64_t logitsRows = 4;
+  bool samplers = true; ///< entries that choose tokens
   std::string gemm; ///< dtype of a gemm in the logits entry; empty = a kernel
   bool cuda = false;    ///< also for the device cuda
   std::string cudaCode; ///< bytes of its code; empty = what FakeCuda.h loads

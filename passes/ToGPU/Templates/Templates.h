@@ -34,6 +34,7 @@ extern const Template massSimtTemplate;    // MassSimt.cpp: sparsity.mass of dec
 extern const Template normTemplate;        // Norm.cpp: onnx.RMSNormalization
 extern const Template rebuildTemplate;     // Rebuild.cpp: kvcache.rebuild
 extern const Template ropeTemplate;        // Rope.cpp: onnx.RotaryEmbedding
+extern const Template sampleTemplate;      // Sample.cpp: sparsity.sample
 extern const Template scoreMmaTemplate;    // ScoreMma.cpp: sparsity.score
 extern const Template scoreSimtTemplate;   // ScoreSimt.cpp: sparsity.score
 extern const Template selectAttendTemplate; // SelectAttend.cpp: select, attend_part and combine in one launch

@@ -147,3 +147,43 @@ func.func @f(%x: tensor<2x64xf32>, %p: tensor<2xi32>) {
   %y, %lse = sparsity.attend %x, %x, %p, %p {operandSegmentSizes = array<i32: 1, 1, 1, 1, 0, 0>, scale = 0.25 : f32} : (tensor<2x64xf32>, tensor<2x64xf32>, tensor<2xi32>, tensor<2xi32>) -> (tensor<2x64xf32>, tensor<2x4xf32>)
   return
 }
+
+// -----
+
+func.func @f(%l: tensor<2x320xbf16>, %i: tensor<2xi32>, %t: tensor<2xf32>, %s: tensor<2xi64>, %e: tensor<2x8xi32>) {
+  // expected-error @below {{takes logits of f32 [rows, vocabulary], not 'tensor<2x320xbf16>'}}
+  %r:5 = sparsity.sample %l, %i, %i, %i, %t, %i, %t, %s, %s, %e : (tensor<2x320xbf16>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi64>, tensor<2xi64>, tensor<2x8xi32>) -> (tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi64>)
+  return
+}
+
+// -----
+
+func.func @f(%l: tensor<2x320xf32>, %i: tensor<2xi32>, %t: tensor<2xf32>, %s: tensor<2xi64>, %e: tensor<8xi32>) {
+  // expected-error @below {{'stops' must be [rows, tokens], not 'tensor<8xi32>'}}
+  %r:5 = sparsity.sample %l, %i, %i, %i, %t, %i, %t, %s, %s, %e : (tensor<2x320xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi64>, tensor<2xi64>, tensor<8xi32>) -> (tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi64>)
+  return
+}
+
+// -----
+
+func.func @f(%l: tensor<4x320xf32>, %i: tensor<2xi32>, %t: tensor<2xf32>, %s: tensor<2xi64>, %e: tensor<2x8xi32>) {
+  // expected-error @below {{'ids' must be 'tensor<4xi32>', not 'tensor<2xi32>'}}
+  %r:5 = sparsity.sample %l, %i, %i, %i, %t, %i, %t, %s, %s, %e : (tensor<4x320xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi64>, tensor<2xi64>, tensor<2x8xi32>) -> (tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi64>)
+  return
+}
+
+// -----
+
+func.func @f(%l: tensor<2x320xf32>, %i: tensor<2xi32>, %t: tensor<2xf32>, %s: tensor<2xi64>, %e: tensor<2x8xi64>) {
+  // expected-error @below {{'stops' must be 'tensor<2x8xi32>', not 'tensor<2x8xi64>'}}
+  %r:5 = sparsity.sample %l, %i, %i, %i, %t, %i, %t, %s, %s, %e : (tensor<2x320xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi64>, tensor<2xi64>, tensor<2x8xi64>) -> (tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi64>)
+  return
+}
+
+// -----
+
+func.func @f(%l: tensor<2x320xf32>, %i: tensor<2xi32>, %t: tensor<2xf32>, %s: tensor<2xi64>, %e: tensor<2x8xi32>) {
+  // expected-error @below {{'new_counters' must be 'tensor<2xi64>', not 'tensor<2xi32>'}}
+  %r:5 = sparsity.sample %l, %i, %i, %i, %t, %i, %t, %s, %s, %e : (tensor<2x320xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi64>, tensor<2xi64>, tensor<2x8xi32>) -> (tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>)
+  return
+}

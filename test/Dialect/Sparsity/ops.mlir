@@ -40,6 +40,13 @@ func.func @prefill(%x: tensor<8x64xf32>, %s: !layer, %p: tensor<8xi32>) -> tenso
   return %y : tensor<8x64xf32>
 }
 
+// CHECK-LABEL: func.func @sample
+func.func @sample(%l: tensor<2x320xf32>, %i: tensor<2xi32>, %t: tensor<2xf32>, %s: tensor<2xi64>, %e: tensor<2x8xi32>) -> tensor<2xi32> {
+  // CHECK: %tokens, %new_ids, %new_positions, %new_active, %new_counters = sparsity.sample %{{.*}} : (tensor<2x320xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi64>, tensor<2xi64>, tensor<2x8xi32>) -> (tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi64>)
+  %r:5 = sparsity.sample %l, %i, %i, %i, %t, %i, %t, %s, %s, %e : (tensor<2x320xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi32>, tensor<2xf32>, tensor<2xi64>, tensor<2xi64>, tensor<2x8xi32>) -> (tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi64>)
+  return %r#0 : tensor<2xi32>
+}
+
 // CHECK-LABEL: func.func private @sites
 // CHECK-SAME: sparsity.kv = [#h2o, #streaming], sparsity.selection = #page_topk, sparsity.site = #sparsity.site<layer = 3, part = attention>
 // CHECK-SAME: test.lowering = #sparsity.lowering_config<strategy = vector, tiles = [1, 8]>

@@ -161,8 +161,8 @@ def Sparsity_SettleOp : Sparsity_Op<"settle", [Pure]> {
 def Sparsity_MergeChosenOp : Sparsity_Op<"merge_chosen", [Pure]> {
   let summary = "copies of the kept slots with the evicted ones merged into them";
   let description = [{
-    `merged` are f32 sums and new copies: of the values, then, for a policy that merges keys, of the keys. `parts` is the
-    divisor's part of each kept slot.
+    `merged` are new copies of the values and, for a policy that merges keys, of the keys. `parts` is what the merges add to
+    each kept slot's divisor, or their number where nothing divides; 0 where none went.
   }];
   let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$sequences, Sparsity_Tensor:$kept,
                        Sparsity_Tensor:$target, Sparsity_Tensor:$share, Sparsity_Tensor:$key, Sparsity_Tensor:$value,

@@ -347,15 +347,14 @@ func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
       if (!policy.getThresholdField().empty() || !policy.getCounterField().empty())
         state = sparsity::SettleOp::create(b, loc, layer.type, state, sequences, choose.getKept(), match.getTarget(),
                                            match.getShare(), policy);
-      SmallVector<Type> types{slotsType({}, b.getF32Type()), slotsType({layout.getValueDim()}, b.getF32Type()),
-                              copies[1]};
+      SmallVector<Type> types{slotsType({}, b.getF32Type()), copies[1]};
       if (policy.mergesKeys())
-        types.append({slotsType({layout.getKeyDim()}, b.getF32Type()), copies[0]});
+        types.push_back(copies[0]);
       auto merge = sparsity::MergeChosenOp::create(b, loc, types, state, sequences, choose.getKept(), match.getTarget(),
                                                    match.getShare(), slots[0], slots[1], policy);
-      slots[1] = merge.getMerged()[1];
+      slots[1] = merge.getMerged()[0];
       if (policy.mergesKeys())
-        slots[0] = merge.getMerged()[3];
+        slots[0] = merge.getMerged()[1];
     }
     state = kvcache::PlaceOp::create(b, loc, layer.type, state, sequences, choose.getKept(), slots);
   }

@@ -21,8 +21,8 @@
 // CAM: %[[G:.*]]:4 = kvcache.gather
 // CAM: %[[T:.*]], %[[W:.*]] = sparsity.match_chosen %{{.*}}, %{{.*}}, %[[K]], %[[G]]#0, %[[G]]#1, %[[G]]#2, %[[G]]#3
 // CAM: %[[S:.*]] = sparsity.settle %{{.*}}, %{{.*}}, %[[K]], %[[T]], %[[W]]
-// CAM: %{{.*}}, %[[M:.*]]:2 = sparsity.merge_chosen %[[S]], %{{.*}}, %[[K]], %[[T]], %[[W]], %[[G]]#0, %[[G]]#1
-// CAM: kvcache.place %[[S]], %{{.*}}, %[[K]], %[[G]]#0, %[[M]]#1, %[[G]]#2, %[[G]]#3
+// CAM: %{{.*}}, %[[M:.*]] = sparsity.merge_chosen %[[S]], %{{.*}}, %[[K]], %[[T]], %[[W]], %[[G]]#0, %[[G]]#1
+// CAM: kvcache.place %[[S]], %{{.*}}, %[[K]], %[[G]]#0, %[[M]], %[[G]]#2, %[[G]]#3
 
 // Two methods name one field: there is one.
 // SHARED: fields = [#kvcache.field<name = "mass"
@@ -37,5 +37,5 @@
 // D2O: sparsity.merge
 // D2O-LABEL: func.func @maintain_compact
 // D2O: %[[G:.*]]:4 = kvcache.gather
-// D2O: %{{.*}}, %[[M:.*]]:4 = sparsity.merge_chosen
-// D2O: kvcache.place %{{.*}}, %{{.*}}, %{{.*}}, %[[M]]#3, %[[M]]#1, %[[G]]#2, %[[G]]#3
+// D2O: %{{.*}}, %[[M:.*]]:2 = sparsity.merge_chosen
+// D2O: kvcache.place %{{.*}}, %{{.*}}, %{{.*}}, %[[M]]#1, %[[M]]#0, %[[G]]#2, %[[G]]#3

@@ -28,7 +28,7 @@
 // PLAN: plan.entry @maintain_compact
 // PLAN: plan.launch @choose_
 // PLAN-NEXT: plan.launch @gather_
-// PLAN-NEXT: plan.launch @match_chosen_{{[0-9]+}} grid 2
+// PLAN-NEXT: plan.launch @match_chosen_{{[0-9]+}} grid 34
 // PLAN-NEXT: plan.launch @settle_{{[0-9]+}} grid 1
-// PLAN-NEXT: plan.launch @merge_chosen_{{[0-9]+}} grid 2
+// PLAN-NEXT: plan.launch @merge_chosen_{{[0-9]+}} grid 10
 // PLAN-NEXT: plan.launch @place_

@@ -247,6 +247,25 @@ def FusePass : Pass<"sparse-fuse", "::mlir::ModuleOp"> {
                            "::sparse::onnx::ONNXDialect", "::mlir::tensor::TensorDialect"];
 }
 
+def ApplySchedulePass : Pass<"sparse-apply-schedule", "::mlir::ModuleOp"> {
+  let summary = "Pin the strategies of kernels that a schedule file names";
+  let description = [{
+    Rules of a YAML file, later ones win; `entry` and `kernel` stand for all when absent. What a strategy can't lower, the
+    pass that sets the other strategies refuses.
+
+    ```yaml
+    version: 1
+    kernels:
+      - {kernel: attend_part, strategy: simt}
+      - {entry: decode_b1, kernel: linear, strategy: vector, tiles: [1]}
+    ```
+  }];
+  let options = [
+    Option<"file", "file", "std::string", "\"\"", "The schedule; none: nothing is pinned">,
+  ];
+  let dependentDialects = ["::sparse::sparsity::SparsityDialect"];
+}
+
 //===-- linalg ----------------------------------------------------------------------------------------------------===//
 
 def ConvertToLinalgPass : Pass<"sparse-convert-to-linalg", "::mlir::ModuleOp"> {

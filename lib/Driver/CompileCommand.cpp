@@ -116,6 +116,8 @@ void declare(Args &args, CompileOptions &options) {
   args.option(options.tokenizer, "tokenizer", 0, "FILE", "tokenizer.json to carry in the artifact");
   args.option([&](llvm::StringRef text) { return parseTargets(options.targets, text); }, "target", "TARGET,...",
               "what to generate code for: cpu (default), cuda:ARCH, or both");
+  args.option(options.road.scheduleFile, "schedule", 0, "FILE",
+              "strategies of kernels (YAML: version: 1, kernels: [{entry, kernel, strategy, tiles}]);\nwhat it does not name is chosen for the target");
   args.flag(options.road.reference, "reference", "keep every kernel in its reference lowering: scalar loops");
   args.flag(options.road.batchInvariant, "batch-invariant",
             "a sequence gets the same bits in a batch as alone: always so on the CPU;\non a GPU batches pay for it");

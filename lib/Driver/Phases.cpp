@@ -73,6 +73,7 @@ void sparse::driver::addPhase(OpPassManager &manager, Phase phase, const RoadOpt
     fuse.batchInvariant = options.batchInvariant;
     fuse.oneLaunch = !options.reference; // a reference kernel has the tasks of one op
     manager.addPass(createFusePass(fuse));
+    manager.addPass(createApplySchedulePass({options.scheduleFile}));
     if (options.onDevice) {
       SetDeviceStrategyPassOptions strategy;
       strategy.reference = options.reference;

@@ -26,6 +26,7 @@ struct RoadOptions {
   std::vector<int64_t> buckets = {1, 2, 4, 8};
   std::string weightsType = "f32", kvType = "f32";
   std::string policyFile;
+  std::string scheduleFile;
   std::vector<std::string> attention, kv;
   bool reference = false;
   bool batchInvariant = false; ///< on a GPU: a batch gives the bits of single sequences

@@ -24,18 +24,38 @@ public:
 
   void runOnOperation() override {
     Builder b(&getContext());
+    bool failed = false;
     getOperation().walk([&](plan::KernelOp kernel) {
-      if (kernel->hasAttr("lowering_config"))
+      if (auto pinned = kernel->getAttrOfType<sparsity::LoweringConfigAttr>("lowering_config")) {
+        failed |= !isLegal(kernel, pinned);
         return;
+      }
       auto strategy = reference           ? sparsity::Strategy::Reference
                       : useLibrary(kernel) ? sparsity::Strategy::Library
                                            : sparsity::Strategy::Vector;
       kernel->setAttr("lowering_config",
                       sparsity::LoweringConfigAttr::get(&getContext(), strategy, b.getDenseI64ArrayAttr(tiles(kernel))));
     });
+    if (failed)
+      signalPassFailure();
   }
 
 private:
+  /// A strategy that the IR pins must exist; without tiles it gets the usual ones.
+  bool isLegal(plan::KernelOp kernel, sparsity::LoweringConfigAttr pinned) {
+    sparsity::Strategy strategy = pinned.getStrategy();
+    bool exists = strategy == sparsity::Strategy::Reference || strategy == sparsity::Strategy::Vector ||
+                  (strategy == sparsity::Strategy::Library && useLibrary(kernel));
+    if (!exists)
+      kernel.emitError() << "can't be lowered by strategy " << sparsity::stringifyStrategy(strategy)
+                         << " on a CPU; legal: 'reference', 'vector'" << (useLibrary(kernel) ? ", 'library'" : "");
+    if (exists && pinned.getTiles().empty())
+      kernel->setAttr("lowering_config",
+                      sparsity::LoweringConfigAttr::get(&getContext(), strategy,
+                                                        DenseI64ArrayAttr::get(&getContext(), tiles(kernel))));
+    return exists;
+  }
+
   /// Linear layers over the rows of a prompt, alone in their kernel and packed the way the library reads weights. Only
   /// prefill: its chunk has one fixed shape, so the library's order of additions is fixed too.
   bool useLibrary(plan::KernelOp kernel) {

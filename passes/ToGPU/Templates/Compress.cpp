@@ -4,6 +4,7 @@
 // ones the oldest token's, which no order of comparisons changes.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToGPU/Templates/EvictionKey.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToLinalg/Lowering.h"
 
@@ -74,18 +75,7 @@ Victim HeadCompression::visit(Value slot, bool evicts) {
   }
   if (!evicts)
     return Victim::none(d);
-  Value position = k.load(layer["position"], at), key = d.f32(std::numeric_limits<double>::infinity());
-  for (Attribute attr : layout.getPolicies()) {
-    auto policy = dyn_cast<sparsity::KVPolicyInterface>(attr);
-    if (!policy)
-      continue;
-    SmallVector<Value> own;
-    for (StringRef name : cast<sparsity::PolicyAttrInterface>(attr).getSlotFields())
-      own.push_back(fieldOf(name));
-    Value its = policy.buildKey(d.b, d.loc, position, newest, own);
-    Value governed = lowering::isGoverned(e, e.toIndex(head), cast<sparsity::PolicyAttrInterface>(attr).getHeads());
-    key = governed ? d.select(governed, its, key) : its;
-  }
+  Value position = k.load(layer["position"], at), key = evictionKey(d, layout, head, position, newest, fieldOf);
   return {key, position, slot};
 }
 

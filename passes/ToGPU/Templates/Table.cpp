@@ -7,6 +7,9 @@ ArrayRef<TemplateEntry> sparse::device::templateTable() {
   using sparsity::Strategy;
   static const TemplateEntry table[] = {
       {kvcache::AppendOp::getOperationName(), Strategy::Simt, appendTemplate},
+      {kvcache::ChooseOp::getOperationName(), Strategy::Simt, chooseTemplate},
+      {kvcache::GatherOp::getOperationName(), Strategy::Simt, gatherTemplate},
+      {kvcache::PlaceOp::getOperationName(), Strategy::Simt, placeTemplate},
       {kvcache::CompressOp::getOperationName(), Strategy::Simt, compressTemplate},
       {kvcache::RebuildOp::getOperationName(), Strategy::Simt, rebuildTemplate},
       {onnx::RMSNormalizationOp::getOperationName(), Strategy::Simt, normTemplate},

@@ -24,6 +24,9 @@ extern const Template appendTemplate;      // Append.cpp: kvcache.append
 extern const Template attendPrefillTemplate; // AttendPrefill.cpp: sparsity.attend of a prompt
 extern const Template attendMmaTemplate;   // AttendMma.cpp: sparsity.attend_part
 extern const Template attendSimtTemplate;  // AttendSimt.cpp: sparsity.attend_part
+extern const Template chooseTemplate;      // Compact.cpp: kvcache.choose
+extern const Template gatherTemplate;      // Compact.cpp: kvcache.gather
+extern const Template placeTemplate;       // Compact.cpp: kvcache.place
 extern const Template compressTemplate;    // Compress.cpp: kvcache.compress
 extern const Template combineTemplate;     // Combine.cpp: sparsity.combine
 extern const Template elementwiseTemplate; // Elementwise.cpp: elementwise ops alone

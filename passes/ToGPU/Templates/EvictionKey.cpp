@@ -1,0 +1,27 @@
+//===-- EvictionKey.cpp - The key by which slots are evicted ------------------------------------------------------===//
+#include "passes/ToGPU/Templates/EvictionKey.h"
+#include "passes/ToLinalg/Lowering.h"
+
+#include <limits>
+
+using namespace sparse;
+using namespace sparse::device;
+
+Value sparse::device::evictionKey(Device &d, kvcache::LayoutAttr layout, Value head, Value position, Value newest,
+                                  function_ref<Value(StringRef name)> fieldOf) {
+  lowering::Emitter e(d.b, d.loc);
+  Value key = d.f32(std::numeric_limits<double>::infinity());
+  for (Attribute attr : layout.getPolicies()) {
+    auto policy = dyn_cast<sparsity::KVPolicyInterface>(attr);
+    if (!policy)
+      continue;
+    auto general = cast<sparsity::PolicyAttrInterface>(attr);
+    SmallVector<Value> fields;
+    for (StringRef name : general.getSlotFields())
+      fields.push_back(fieldOf(name));
+    Value own = policy.buildKey(d.b, d.loc, position, newest, fields);
+    Value governed = lowering::isGoverned(e, e.toIndex(head), general.getHeads());
+    key = governed ? d.select(governed, own, key) : own;
+  }
+  return key;
+}

@@ -72,8 +72,8 @@ struct PageTask {
 };
 } // namespace
 
-/// A task for each page of each head: `slotOf` gives the target and the share of an evicted slot, from the first kept slot
-/// after it and its place in the page; `before` runs once for the page.
+/// A task for each page of each head: `slotOf` gives the target and the share of an evicted slot, from the first kept
+/// slot after it and its place in the page; `before` runs once for the page.
 static void forPagesOfEvicted(
     Emitter &e, KernelContext &k, sparsity::MatchChosenOp op, LayerState &state, MergePolicyInterface policy,
     Value sequence,
@@ -141,8 +141,8 @@ static void matchChosenFollowing(Emitter &e, KernelContext &k, sparsity::MatchCh
   });
 }
 
-/// Tiles of kept keys stream by a page, and of their cosines only the greatest and its row stay, packed into one integer:
-/// the cosine's bits above, the row below so that of equal ones the oldest wins.
+/// Tiles of kept keys stream by a page, and of their cosines only the greatest and its row stay, packed into one
+/// integer: the cosine's bits above, the row below so that of equal ones the oldest wins.
 static Value bestOfPage(Emitter &e, LayerState &state, Value keys, const PageTask &t) {
   int64_t page = state.layout.getPage(), dim = state.layout.getKeyDim(), cap = tensorType(keys).getDimSize(1);
   int64_t rows = std::min(cap, kKeyTile);

@@ -164,8 +164,9 @@ TEST_F(PolicyTest, FormatParsesBack) {
     }
     std::string once = applyText(text, 6);
     ASSERT_EQ(errors, "") << text;
-    if (!once.empty())
+    if (!once.empty()) {
       EXPECT_EQ(applyText(once, 6), once) << text;
+    }
   }
 }
 

@@ -5,6 +5,8 @@ import argparse
 import dataclasses
 import json
 import math
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -104,16 +106,19 @@ def run_part(script: Path, bundle: Path, name: str, timeout: float) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder, "result.json")
         command = [sys.executable, str(script), "--bundle", str(bundle), "--part", name, "--result", str(result)]
+        # A session of its own, so that what it started ends with it.
+        child = subprocess.Popen(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, start_new_session=True)
         try:
-            done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, timeout=timeout, check=False)
-            why, said = f"exit code {done.returncode}", done.stderr
-        except subprocess.TimeoutExpired as error:
-            why, said = f"stopped after {timeout:.0f} s", error.stderr or ""
-            said = said.decode(errors="replace") if isinstance(said, bytes) else said
+            _, said = child.communicate(timeout=timeout)
+            why = f"exit code {child.returncode}"
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            _, said = child.communicate()
+            why = f"stopped after {timeout:.0f} s"
         sys.stderr.write(said)
         if result.exists():
             return json.loads(result.read_text())
-    lines = said.strip().splitlines()
+    lines = [line for line in said.splitlines() if line and not line.startswith(" ")]
     reason = f"{why}: {lines[-1]}" if lines else why
     return dataclasses.asdict(Table(name, (), failures=[reason]))
 
@@ -142,16 +147,18 @@ def main(script: Path, description: str, parts: dict[str, Callable[[Path], Table
         arguments.result.write_text(json.dumps(dataclasses.asdict(parts[arguments.part](bundle))))
         return 0
 
-    before, tables = card_facts(), {}
+    before, tables, facts = card_facts(), {}, json.loads(made.read_text())
+    origin = f"Compiled for {facts.get('target')} from {facts.get('made_from')}."
     for name in arguments.only or parts:
         print(name, file=sys.stderr, flush=True)
         tables[name] = run_part(script, bundle, name, arguments.timeout)
         after = card_facts()
         # What is measured stays measured when a later part never ends.
         if arguments.json:
-            facts = {"card": before, "card_after": after, "bundle": json.loads(made.read_text()), "parts": tables}
-            arguments.json.write_text(json.dumps(facts, indent=1) + "\n")
+            everything = {"card": before, "card_after": after, "bundle": facts, "parts": tables}
+            arguments.json.write_text(json.dumps(everything, indent=1) + "\n")
+        text = report(script.stem, f"{card_line(before, after)}. {origin}", list(tables.values()))
         if arguments.markdown:
-            arguments.markdown.write_text(report(script.stem, card_line(before, after), list(tables.values())))
-    print(report(script.stem, card_line(before, after), list(tables.values())))
+            arguments.markdown.write_text(text)
+    print(text)
     return int(any(table["failures"] for table in tables.values()))

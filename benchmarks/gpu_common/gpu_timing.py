@@ -83,7 +83,14 @@ def memory_limits() -> dict:
 def memory_note(limits: dict) -> str:
     return (
         f"The limit is this card's own read of 2 GiB ({limits['way']}, median of {ROUNDS}) in the same process: "
-        f"{limits['read'] / 1e12:.2f} TB/s; a copy moves {limits['copy'] / 1e12:.2f} TB/s."
+        f"{limits['read'] / 1e12:.2f} TB/s; a copy moves {limits['copy'] / 1e12:.2f} TB/s. PyTorch {torch.__version__}."
+    )
+
+
+def matmul_note(limit: float) -> str:
+    return (
+        "The limit is this card's own bf16 product of 8192 x 8192 matrices in the same process: "
+        f"{limit / 1e12:.0f} TFLOP/s. PyTorch {torch.__version__}."
     )
 
 

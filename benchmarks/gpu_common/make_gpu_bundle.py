@@ -2,9 +2,10 @@
 """Makes the folder from which gpu_decode_step, gpu_prefill and gpu_attention run on a machine with a GPU: kernels and plans,
 artifacts of the shape of Llama-3.1-8B without weights, the runtime, the scripts.
 
-    make_gpu_bundle.py --sparse-opt build/default/bin/sparse-opt --runtime build/device --out FOLDER [--keep]
+    make_gpu_bundle.py --sparse-opt build/default/bin/sparse-opt --runtime build/default/device-runtime --out FOLDER [--keep]
 
---runtime is a build folder of a runtime without oneDNN. FOLDER.tar.gz is the same in one file, at most 50 MB.
+--runtime is a build folder of a runtime without oneDNN, as target `gpu-bundle` leaves one. FOLDER.tar.gz is the
+same in one file, at most 50 MB.
 """
 
 import argparse
@@ -29,7 +30,8 @@ SCRIPTS = (
     *(ROOT / "benchmarks" / name / f"{name}.py" for name in ("gpu_attention", "gpu_decode_step", "gpu_prefill")),
     ROOT / "test" / "gpu" / "run_suite.py",
 )
-SHAPE = ("--weights=none", "--weights-dtype=bf16", "--kv-dtype=bf16", "--max-context=131200", "--prefill-chunk=2048", "--buckets=1")
+BF16 = ("--weights=none", "--weights-dtype=bf16")
+SHAPE = (*BF16, "--kv-dtype=bf16", "--max-context=131200", "--prefill-chunk=2048", "--buckets=1")
 
 
 def make_kernels(sparse_opt: Path, out: Path, target: str) -> None:
@@ -39,7 +41,7 @@ def make_kernels(sparse_opt: Path, out: Path, target: str) -> None:
     steps = with_full_steps(finished)
     cases = [*steps, *(case for case in finished if case not in steps), prefill_case(selecting)]
     entries = "".join(linear.entry() for linear in LINEARS)
-    compile_cases(sparse_opt, cases, out, target, entries, ("--weights=none", "--weights-dtype=bf16"))
+    compile_cases(sparse_opt, cases, out, target, entries, BF16)
 
 
 def make_shapes(sparse_opt: Path, out: Path, target: str, kept: Path | None) -> None:

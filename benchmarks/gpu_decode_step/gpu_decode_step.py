@@ -97,7 +97,8 @@ def measure_linear(table: Table, device, module, bundle: Path, linear: Linear, l
         launch(device.stream)
     device.synchronize()
     error = relative_error(y, x @ weights[0].float().T)
-    taken = gpu_timing.in_turns({"ours": gpu_timing.plan_replay(device, bound * again), "cublas": gpu_timing.torch_replay(peer)})
+    replays = {"ours": gpu_timing.plan_replay(device, bound * again), "cublas": gpu_timing.torch_replay(peer)}
+    taken = gpu_timing.in_turns(replays)
     ours, cublas = (Spread.of(taken[name]).times(MICROSECONDS / (count * again)) for name in ("ours", "cublas"))
     rate = linear.bytes / ours.median * 1e6
     table.rows.append(
@@ -172,21 +173,18 @@ class FullStep:
 
     def rotated(self, x):
         """Rows of heads at the first position."""
-        half = self.case.key_dim // 2
-        cos, sin, a, b = self.cos[self.first], self.sin[self.first], x[..., :half], x[..., half:]
-        return self.rotation_of(a, b, cos, sin)
-
-    @staticmethod
-    def rotation_of(a, b, cos, sin):
         import torch
 
+        half = self.case.key_dim // 2
+        cos, sin, a, b = self.cos[self.first], self.sin[self.first], x[..., :half], x[..., half:]
         return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
 
     def check(self, out: dict) -> float:
         """Raises unless the first step over the first cache appended a token; the error of its attention."""
         case, cache = self.case, self.caches[0]
         if int(self.status) or not bool((cache.count == self.first + 1).all()):
-            raise RuntimeError(f"the step appended nothing: status {int(self.status)}, counts {cache.count.flatten()[:8].tolist()}")
+            counts = cache.count.flatten()[:8].tolist()
+            raise RuntimeError(f"the step did not append a token: status {int(self.status)}, counts {counts}")
         page, slot = divmod(self.first, case.page)
         held = cache.pool[cache.table[0, :, page].long()][:, : case.page * case.key_dim].view(case.kv_heads, case.page, -1)
         wrong = relative_error(held[:, slot].float(), self.rotated(self.new_key[0]))
@@ -225,8 +223,10 @@ def step_part(bundle: Path) -> Table:
     module = cuda_driver.Module((bundle / "kernels.cubin").read_bytes())
     limits = gpu_timing.memory_limits()
     torch.cuda.empty_cache()
-    cases = {case.name: case for case in map(attention_case.Case.from_json, json.loads((bundle / "cases.json").read_text()))}
-    columns = ("heads, context, budget, sequences", "full step us", "step us", "full minus step us", "MB", "full TB/s", "of the limit", "error")
+    values = json.loads((bundle / "cases.json").read_text())
+    cases = {case.name: case for case in map(attention_case.Case.from_json, values)}
+    columns = ("heads, context, budget, sequences", "full step us", "step us", "full minus step us")
+    columns += ("MB", "full TB/s", "of the limit", "error")
     table = Table("The Quest step, bf16, page 16", columns)
     table.notes = [
         "The full step starts from the projections: rotation of query and key, append, page fields, then as the step, which "
@@ -239,8 +239,8 @@ def step_part(bundle: Path) -> Table:
     ]
     for name, case in cases.items():
         if FULL + name in cases:
-            full = cases[FULL + name]
-            table.attempt(name, lambda case=case, full=full: measure_step(table, device, module, bundle, case, full, limits["read"]))
+            arguments = (table, device, module, bundle, case, cases[FULL + name], limits["read"])
+            table.attempt(name, lambda arguments=arguments: measure_step(*arguments))
             torch.cuda.empty_cache()
     return table
 

@@ -116,13 +116,14 @@ def attention_part(bundle: Path) -> Table:
     out = {name: torch.zeros(size // 4, device="cuda") for name, size in plan.output_bytes().items()}
     prompts = [Prompt(case, seed) for seed in range(rotation(cache_bytes(case), gpu_timing.l2_bytes()))]
     torch.cuda.synchronize()
-    table = Table("Causal attention, 32/8 heads of 128 channels, bf16", ("what", "ms", "TFLOP/s", "MB", "of the limit", "error"))
+    columns = ("what", "ms", "TFLOP/s", "MB", "of the limit", "error")
+    table = Table("Causal attention, 32/8 heads of 128 channels, bf16", columns)
     table.notes = [
         "Operations are those of visible pairs, 4 x heads x channels each; MB: query, result, and keys and values once.",
-        "Ours takes and gives f32 queries and results and reads pages; PyTorch has bf16 and contiguous keys and values. The last "
-        "chunk is PyTorch's `causal_lower_right`, which cuDNN has no path for: its peer there is its own whole prompt.",
+        "Ours takes and gives f32 queries and results and reads pages; PyTorch has bf16 and contiguous keys and values.",
+        "The last chunk is PyTorch's `causal_lower_right`, for which it has no way to cuDNN: see cuDNN's whole prompt.",
         f"{len(prompts)} prompts rotate; replays take turns, {ROUNDS} each; median (min–max).",
-        f"The limit is this card's own bf16 product of 8192 x 8192 matrices in the same process: {limit / 1e12:.0f} TFLOP/s.",
+        gpu_timing.matmul_note(limit),
     ]
     chunks = len(prompts[0].positions)
     for last_chunk, what in ((True, f"last chunk of {case.rows:,}"), (False, f"all {prompts[0].length:,}")):
@@ -196,7 +197,7 @@ def prompt_part(bundle: Path) -> Table:
         f"`sparse-run bench -p {CHUNK} -n 0 -d {','.join(map(str, DEPTHS))} --fill -r 5 --device cuda --weights random:1`, "
         "median (min–max).",
         "TFLOP: products with weights (the head for one token) and visible pairs of attention. GB: weights and cache once.",
-        f"The limit is this card's own bf16 product of 8192 x 8192 matrices in the same run: {limit / 1e12:.0f} TFLOP/s.",
+        gpu_timing.matmul_note(limit),
     ]
     table.attempt("prompt", lambda: measure_prompts(table, bundle, limit))
     return table
@@ -206,7 +207,8 @@ def measure_prompts(table: Table, bundle: Path, limit: float) -> None:
     from shape_bench import DENSE, bench
 
     depths = ",".join(map(str, DEPTHS))
-    add_prompts(table, bundle / f"{DENSE}.spx", bench(bundle, DENSE, "-p", str(CHUNK), "-n", "0", "-d", depths, "-r", "5"), limit)
+    rows = bench(bundle, DENSE, "-p", str(CHUNK), "-n", "0", "-d", depths, "-r", "5")
+    add_prompts(table, bundle / f"{DENSE}.spx", rows, limit)
 
 
 def add_prompts(table: Table, artifact: Path, rows: list[dict], limit: float) -> None:
@@ -235,7 +237,8 @@ def add_prompts(table: Table, artifact: Path, rows: list[dict], limit: float) ->
                 f"{read / 1e9:.1f}",
             )
         )
-        table.data.append({"depth": depth, "operations": operations, "bytes": read, "tokens": vars(rate), "limit": limit, "bench": row})
+        facts = {"depth": depth, "operations": operations, "bytes": read, "tokens": vars(rate), "limit": limit}
+        table.data.append(facts | {"bench": row})
     near, far = min(milliseconds), max(milliseconds)
     more = layers * 2 * shape.heads * 2 * shape.head_dim * CHUNK * (far - near)
     difference = milliseconds[far] - milliseconds[near]

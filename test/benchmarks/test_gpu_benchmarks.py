@@ -36,7 +36,12 @@ def good(bundle):
     table.attempt("good row", lambda: table.rows.append(("other", "2.0")))
     return table
 
-PARTS = {{"crash": lambda bundle: os.abort(), "raise": lambda bundle: {{}}["key"], "hang": lambda bundle: time.sleep(60), "good": good}}
+PARTS = {{
+    "crash": lambda bundle: os.abort(),
+    "raise": lambda bundle: {{}}["key"],
+    "hang": lambda bundle: time.sleep(60),
+    "good": good,
+}}
 sys.exit(gpu_parts.main(Path(__file__).resolve(), "", PARTS))
 """
 SPARSE_RUN = """#!{python}
@@ -55,19 +60,21 @@ def test_a_part_that_fails_fails_alone(tmp_path: Path) -> None:
     script = tmp_path / "bench.py"
     script.write_text(BENCH.format(common=str(ROOT / "benchmarks" / "gpu_common")))
     (tmp_path / "bundle.json").write_text('{"target": "sm_90a"}')
-    command = [sys.executable, str(script), "--timeout", "3", "--json", str(tmp_path / "out.json"), "--markdown", str(tmp_path / "out.md")]
+    outputs = ["--json", str(tmp_path / "out.json"), "--markdown", str(tmp_path / "out.md")]
+    command = [sys.executable, str(script), "--timeout", "10", *outputs]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     facts = json.loads((tmp_path / "out.json").read_text())
     failures = {name: part["failures"] for name, part in facts["parts"].items()}
     assert "KeyError" in failures["raise"][0]
     assert "exit code -6" in failures["crash"][0]
-    assert failures["hang"] == ["stopped after 3 s"]
+    assert failures["hang"] == ["stopped after 10 s"]
     assert failures["good"] == ["bad row: ZeroDivisionError: division by zero"]
     assert facts["parts"]["good"]["rows"] == [["row", "1.0"], ["other", "2.0"]]
     assert facts["bundle"] == {"target": "sm_90a"}
     assert "| other | 2.0 |" in (tmp_path / "out.md").read_text()
     assert (tmp_path / "out.md").read_text() == done.stdout.removesuffix("\n")
+    assert "Compiled for sm_90a" in done.stdout
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
@@ -122,7 +129,9 @@ def launch(kernel: str, *args: int) -> dict:
     }
 
 
-WEIGHTS = [{"kind": "weight", "name": name, "bytes": size, "dtype": "bf16"} for name, size in (("table", 1000), ("w", 10), ("v", 7))]
+WEIGHTS = [
+    {"kind": "weight", "name": name, "bytes": size, "dtype": "bf16"} for name, size in (("table", 1000), ("w", 10), ("v", 7))
+]
 
 
 def test_weights_that_a_token_reads() -> None:

@@ -145,6 +145,7 @@ def run_case(device, module, case, args, outputs):
 
 def chosen_cases(args):
     cases = [Case.from_json(c) for c in json.loads((args.bundle / "cases.json").read_text())]
+    cases = [case for case in cases if not case.full and not case.prefill]  # those are for benchmarks
     if args.cases:
         return [case for case in cases if case.name in args.cases.split(",")]
     return [case for case in cases if args.only in case.name]

@@ -204,7 +204,7 @@ def main():
     print(f"{device.name}, reads {rate / 1e12:.2f} TB/s")
     results = []
     for case in map(attention_case.Case.from_json, json.loads((args.bundle / "cases.json").read_text())):
-        if args.only not in case.name:
+        if args.only not in case.name or case.full or case.prefill:
             continue
         row = measure(device, module, runner, args.bundle, case, args.stages)
         torch.cuda.empty_cache()

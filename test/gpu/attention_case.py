@@ -44,9 +44,10 @@ class Case:
     streaming: Streaming | None = None
     selection: Selection | None = None
     fields_by_channel: bool = False
-    prompt: bool = False  # the rows belong to one sequence and have its last positions
     mass: bool = False  # what each slot receives is an output
     shows_list: bool = True  # the selected pages are outputs, too, so that kernels between them stay apart
+    full: bool = False  # from the projections: query and key are rotated, key and value appended
+    prefill: bool = False  # the rows are a chunk of one sequence, its last positions
 
     @property
     def scale(self):
@@ -59,7 +60,7 @@ class Case:
     @property
     def batch(self):
         """Sequences of a step."""
-        return 1 if self.prompt else self.rows
+        return 1 if self.prefill else self.rows
 
     @property
     def groups(self):
@@ -115,67 +116,108 @@ def _policy(case):
     )
 
 
+def _table(case, name):
+    """Rotations of every position, and their type."""
+    positions, half = case.max_pages * case.page, case.key_dim // 2
+    return f"@{case.name}_{name}", f"tensor<{positions}x{half}xf32>"
+
+
+def _tables(case):
+    """Declarations of the weights that a full case reads; there are no bytes behind them."""
+    lines = ""
+    for name, type in (_table(case, "cos"), _table(case, "sin")) if case.full else ():
+        length = case.max_pages * case.page * (case.key_dim // 2) * 4
+        lines += f'  onnx.initializer {name} : {type} file "absent.data" offset 0 length {length} {{onnx.name = "{name[1:]}"}}\n'
+    return lines
+
+
+def _append(case, query, layer, row):
+    """Lines that rotate the query to %rotated and extend the layer to %appended; their inputs beyond those of a finished step."""
+    key = f"tensor<{case.rows}x{case.kv_heads * case.key_dim}xf32>"
+    value = f"tensor<{case.rows}x{case.kv_heads * case.value_dim}xf32>"
+    (cos, table), (sin, _) = _table(case, "cos"), _table(case, "sin")
+    lines = [f"%cos = onnx.weight {cos} : {table}", f"%sin = onnx.weight {sin} : {table}"]
+    for name, source, type, heads in (("rotated", "query", query, case.heads), ("key", "new_key", key, case.kv_heads)):
+        lines.append(
+            f"%{name} = onnx.RotaryEmbedding %{source}, %cos, %sin, %positions {{num_heads = {heads} : i64}} : "
+            f"({type}, {table}, {table}, {row}) -> {type}"
+        )
+    lines.append(
+        f"%appended, %after = kvcache.append %layer, %key, %new_value, %positions, %sequences, %active, %status : "
+        f"({layer}, {key}, {value}, {row}, {row}, {row}, tensor<1xi32>) -> ({layer}, tensor<1xi32>)"
+    )
+    return lines, [("new_key", key), ("new_value", value), ("active", row), ("status", "tensor<1xi32>")]
+
+
 def _entry(case):
     rows, heads, layer = case.rows, case.heads, f"!kvcache.layer<{_layout(case)}>"
     query, out = f"tensor<{rows}x{heads * case.key_dim}xf32>", f"tensor<{rows}x{heads * case.value_dim}xf32>"
     row, lse = f"tensor<{rows}xi32>", f"tensor<{rows}x{heads}xf32>"
-    options = f"scale = {case.scale:.9e} : f32"
+    kind = "prefill" if case.prefill else "decode"
+    options = "prefill, " if case.prefill else ""
+    options += f"scale = {case.scale:.9e} : f32"
     if case.softcap:
         options += f", softcap = {case.softcap:.9e} : f32"
     if case.window >= 0:
         options += f", window = {case.window} : i64"
-    if case.prompt:
-        options += ", prefill"
+    inputs = [("query", query), ("positions", row), ("sequences", row)]
     lines, operands, types, segments = [], "", "", "1, 1, 1, 1, 0, 0"
+    q, state = "%query", "%layer"
+    if case.full:
+        lines, more = _append(case, query, layer, row)
+        inputs += more
+        q, state = "%rotated", "%appended"
     if case.selection:
         scores = f"tensor<{rows}x{case.selecting}x{case.max_pages}xf32>"
         indices = f"tensor<{rows}x{case.selecting}x{case.budget}xi32>"
         count = f"tensor<{rows}x{case.selecting}xi32>"
         policy = f"{{policy = {_policy(case)}}}"
         lines += [
-            f"%scores = sparsity.score %query, %layer, %sequences {policy} : ({query}, {layer}, {row}) -> {scores}",
-            f"%indices, %count = sparsity.select %scores, %layer, %sequences {policy} : "
+            f"%scores = sparsity.score {q}, {state}, %sequences {policy} : ({query}, {layer}, {row}) -> {scores}",
+            f"%indices, %count = sparsity.select %scores, {state}, %sequences {policy} : "
             f"({scores}, {layer}, {row}) -> ({indices}, {count})",
         ]
         operands, types, segments = ", %indices, %count", f", {indices}, {count}", "1, 1, 1, 1, 1, 1"
     lines += [
-        f"%out, %lse = sparsity.attend %query, %layer, %positions, %sequences{operands} "
+        f"%out, %lse = sparsity.attend {q}, {state}, %positions, %sequences{operands} "
         f"{{operandSegmentSizes = array<i32: {segments}>, {options}}} : "
         f"({query}, {layer}, {row}, {row}{types}) -> ({out}, {lse})",
     ]
     results = [("out", out), ("lse", lse)]
-    inputs = [("query", query), ("positions", row), ("sequences", row)]
     if case.mass:
         mass = f"tensor<{case.batch}x{case.kv_heads}x{case.max_pages * case.page}xf32>"
         lines += [
-            f"%mass = sparsity.mass %query, %lse, %layer, %positions, %sequences, %active{operands} "
+            f"%mass = sparsity.mass {q}, %lse, {state}, %positions, %sequences, %active{operands} "
             f"{{operandSegmentSizes = array<i32: 1, 1, {segments}>, {options}}} : "
             f"({query}, {lse}, {layer}, {row}, {row}, {row}{types}) -> {mass}",
         ]
-        inputs.append(("active", row))
+        inputs += [] if case.full else [("active", row)]
         results.append(("mass", mass))
     if case.selection:
         results.append(("scores", scores))
         if case.shows_list:
             results += [("indices", indices), ("count", count)]
-    named = ", ".join(f'{type} {{plan.name = "{name}"}}' for name, type in results)
+    named = [f'{type} {{plan.name = "{name}"}}' for name, type in results]
+    if case.full:
+        results += [("appended", layer), ("after", "tensor<1xi32>")]
+        named += [layer, "tensor<1xi32>"]
     arguments = ", ".join(f'%{name}: {type} {{plan.name = "{name}"}}' for name, type in inputs)
     body = "\n".join("    " + line for line in lines)
     values, value_types = ", ".join("%" + name for name, _ in results), ", ".join(type for _, type in results)
-    return (
-        f"  func.func @{case.name}({arguments}, %layer: {layer}) -> ({named})\n"
-        f'      attributes {{plan.kind = "{"prefill" if case.prompt else "decode"}", plan.rows = {rows} : i64}} {{\n'
+    return _tables(case) + (
+        f"  func.func @{case.name}({arguments}, %layer: {layer}) -> ({', '.join(named)})\n"
+        f'      attributes {{plan.kind = "{kind}", plan.rows = {rows} : i64}} {{\n'
         f"{body}\n    return {values} : {value_types}\n  }}\n"
     )
 
 
-def module_text(cases, arch="sm_90a", multiprocessors=132, shared_memory=232448, clusters=True):
-    """The module after phase `stateful`, one entry for each case."""
+def module_text(cases, arch="sm_90a", multiprocessors=132, shared_memory=232448, clusters=True, more=""):
+    """The module after phase `stateful`, one entry for each case; `more` is text of further entries."""
     target = (
         f'#sparsity.target<arch = "{arch}", multiprocessors = {multiprocessors}, shared_memory = {shared_memory}, '
         f"clusters = {str(clusters).lower()}>"
     )
-    return f"module attributes {{sparsity.target = {target}}} {{\n{''.join(map(_entry, cases))}}}\n"
+    return f"module attributes {{sparsity.target = {target}}} {{\n{''.join(map(_entry, cases))}{more}}}\n"
 
 
 def cases_text(cases):

@@ -28,7 +28,7 @@ class Cache:
         else:
             some = lambda: rng.choice([1, c.page, c.page + 1, rng.integers(1, slots + 1), slots])
             lengths = np.minimum([some() for _ in range(sequences)], slots)
-        if c.prompt:
+        if c.prefill:
             lengths = np.maximum(lengths, c.rows)
         self.count = np.repeat(lengths[:, None], c.kv_heads, 1).astype(np.int32)
         if c.slotted:

@@ -57,7 +57,7 @@ def random_case(rng, index):
 
 def as_prompt(rng, case):
     """Makes the rows those of a prompt, in a form that tensor cores take."""
-    case.prompt, case.selection, case.softcap = True, None, 0.0
+    case.prefill, case.selection, case.softcap = True, None, 0.0
     case.key_dim, case.value_dim = rng.choice([32, 64, 96, 128]), rng.choice([16, 64, 96, 128])
     case.dtype = rng.choice(["bf16", "f16"])
     case.rows = rng.choice([16, 48, 128])
@@ -89,14 +89,13 @@ def llama_cases():
     ]
 
 
-def compile_cases(sparse_opt, cases, out, arch="sm_90a"):
-    """Writes the bundle to the folder `out`."""
+def compile_cases(sparse_opt, cases, out, arch="sm_90a", more="", options=()):
+    """Writes the bundle to the folder `out`; `more` is text of entries beside the cases, `options` the compiler's."""
     with tempfile.TemporaryDirectory() as folder:
         source, artifact = pathlib.Path(folder, "cases.mlir"), pathlib.Path(folder, "cases.spx")
-        source.write_text(module_text(cases, arch))
-        subprocess.run(
-            [sparse_opt, "compile", str(source), "--compile-from", "stateful", "-o", str(artifact)], check=True
-        )
+        source.write_text(module_text(cases, arch, more=more))
+        command = [sparse_opt, "compile", str(source), "--compile-from", "stateful", *options, "-o", str(artifact)]
+        subprocess.run(command, check=True)
         target = json.loads((artifact / "manifest.json").read_text())["devices"]["cuda"]["targets"][0]
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)

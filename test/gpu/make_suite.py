@@ -58,13 +58,14 @@ def card_tests(listing: str) -> list[str]:
     return names
 
 
-def copy_runtime(build: Path, out: Path) -> list[dict]:
-    """The runtime with what it needs; the tests of its GoogleTests."""
+def copy_runtime(build: Path, out: Path, tests: bool = True) -> list[dict]:
+    """The runtime with what it needs; the tests of its GoogleTests, if they are wanted."""
     for folder in ("bin", "lib", "python"):
         (out / folder).mkdir(parents=True)
     files = {"bin/sparse-run": "bin", "lib/libsparse_runtime.so": "lib"}
     gtest = build / "bin" / "SparseRuntimeTests"
-    if gtest.exists():
+    tests = tests and gtest.exists()
+    if tests:
         files |= {"bin/SparseRuntimeTests": "bin", "lib/ToyKernels.so": "lib", "unittests/Runtime/ToyKernels.ptx": "lib"}
     for file, folder in files.items():
         if not (build / file).exists():
@@ -80,7 +81,7 @@ def copy_runtime(build: Path, out: Path) -> list[dict]:
             if not (out / "lib" / name).exists():
                 shutil.copy(place, out / "lib" / name)
     shutil.copytree(ROOT / "python" / "sparse_opt", out / "python" / "sparse_opt", ignore=shutil.ignore_patterns("__pycache__"))
-    if not gtest.exists():
+    if not tests:
         return []
     listing = subprocess.run([str(gtest), "--gtest_list_tests"], capture_output=True, text=True, check=True).stdout
     return [

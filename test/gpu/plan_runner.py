@@ -15,13 +15,18 @@ class Plan:
     def output_bytes(self):
         return {b["name"]: b["bytes"] for b in self.plan["buffers"] if b["kind"] == "output"}
 
-    def bind(self, inputs, outputs, state):
+    def weights(self):
+        """Name and type of the weights."""
+        return {b["name"]: b["dtype"] for b in self.plan["buffers"] if b["kind"] == "weight"}
+
+    def bind(self, inputs, outputs, state, weights=None):
         """Launches of the plan's steps; the arguments map names to device pointers."""
 
         def pointer(buffer):
             if buffer["kind"] == "arena":
                 return self.arena + buffer["offset"]
-            return {"input": inputs, "output": outputs, "state": state}[buffer["kind"]][buffer["name"]]
+            places = {"input": inputs, "output": outputs, "state": state, "weight": weights}
+            return places[buffer["kind"]][buffer["name"]]
 
         pointers = [pointer(buffer) for buffer in self.plan["buffers"]]
         launches = []

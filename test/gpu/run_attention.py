@@ -93,7 +93,7 @@ def check(case, cache, query, sequences, positions, active, got, tolerance, shar
     lse_tolerance = 1e-4 + 10 * tolerance
     mass = np.zeros((case.batch, case.kv_heads, case.max_pages * case.page))
     known = np.ones(case.batch, bool)
-    if case.prompt:
+    if case.prefill:
         tolerance, lse_tolerance = PROMPT_ERROR[case.dtype], PROMPT_ERROR[case.dtype]
     for row in range(case.rows):
         sequence = sequences[row]
@@ -114,7 +114,7 @@ def check(case, cache, query, sequences, positions, active, got, tolerance, shar
                     require(count == len(pages), f"row {row} head {h}: {count} pages for {len(pages)}")
                     chosen = got["indices"][row, h, :count]
                     require(np.array_equal(chosen, pages), f"row {row} head {h}: pages {chosen} for {pages}")
-            batch = 0 if case.prompt else row
+            batch = 0 if case.prefill else row
             if rng.random() > share:
                 known[batch] = False
                 continue
@@ -132,7 +132,7 @@ def check(case, cache, query, sequences, positions, active, got, tolerance, shar
     if case.mass:
         for batch in np.flatnonzero(known):
             error = np.abs(got["mass"][batch] - mass[batch]).sum() / max(mass[batch].sum(), 1)
-            require(error < (tolerance if case.prompt else 1e-4), f"mass of sequence {batch} is off by {error:.2e}")
+            require(error < (tolerance if case.prefill else 1e-4), f"mass of sequence {batch} is off by {error:.2e}")
     return worst
 
 
@@ -146,7 +146,7 @@ def run_case(device, module, case, args, outputs):
         cache = reference.Cache(case, rng, case.rows + extra, "full" if index == 1 else "random", ties=index % 3 == 2)
         sequences = rng.permutation(case.rows + extra)[: case.rows].astype(np.int32)
         positions, active = cache.positions[sequences], np.ones(case.rows, np.int32)
-        if case.prompt:
+        if case.prefill:
             sequences[:] = sequences[0]
             positions = np.maximum(cache.positions[sequences] - case.rows + 1 + np.arange(case.rows, dtype=np.int32), 0)
         if case.mass and index:
@@ -168,6 +168,7 @@ def run_case(device, module, case, args, outputs):
 
 def chosen_cases(args):
     cases = [Case.from_json(c) for c in json.loads((args.bundle / "cases.json").read_text())]
+    cases = [case for case in cases if not case.full]  # those are for benchmarks
     if args.cases:
         return [case for case in cases if case.name in args.cases.split(",")]
     return [case for case in cases if args.only in case.name]

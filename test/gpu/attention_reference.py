@@ -58,6 +58,8 @@ class Cache:
         self._make_fields(rng, shape, ties)
         # Slots that hold nothing hold NaN.
         used = self._slot_positions() >= 0
+        if c.prefill:  # a prompt's kernels count on slots below the count having been written, also freed ones
+            used = np.arange(slots) < self.count[..., None]
         by_page = np.zeros((pages, c.page), bool)
         by_page[self.table.reshape(-1)] = used.reshape(-1, c.page)
         quiet = {"f32": 0x7FC00000, "bf16": 0x7FC0, "f16": 0x7E00}[c.dtype]

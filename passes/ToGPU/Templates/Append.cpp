@@ -18,6 +18,15 @@ static constexpr int64_t kMostThreads = 256;
 static std::string whyNot(plan::KernelOp, sparsity::TargetAttr) { return ""; }
 
 namespace {
+/// Where a token goes.
+struct Place {
+  Value count, slot, page, lane, physical;
+  Value reused, reserved; // i1: the victim's slot; the page is there
+
+  SmallVector<Value> pack() const { return {count, slot, page, lane, physical, reused, reserved}; }
+  static Place unpack(ValueRange v) { return {v[0], v[1], v[2], v[3], v[4], v[5], v[6]}; }
+};
+
 struct AppendEmitter {
   DeviceKernel &k;
   Device &d;
@@ -25,9 +34,12 @@ struct AppendEmitter {
   LayerBuffers &layer;
   Value head, thread, isFirst; // isFirst: of the block's threads
   int64_t threads;
+  std::optional<Rotation> rotation; // of the key
 
-  /// Appends a row whose slot would be `count`; returns the next count.
-  Value appendRow(Value row, Value sequence, Value count);
+  /// The place of a token whose slot would be `count`.
+  Place placeOf(Value sequence, Value count);
+  /// Appends a row; returns the next count.
+  Value appendRow(Value row, Value sequence, const Place &place);
 
 private:
   void storeVectors(Value row, Value physical, Value lane, Value page, Value sequence, Value fresh);
@@ -40,10 +52,9 @@ private:
 void AppendEmitter::storeVectors(Value row, Value physical, Value lane, Value page, Value sequence, Value fresh) {
   kvcache::LayoutAttr layout = layer.layout;
   Buffer &value = k.buffer(op.getValue());
-  auto rope = op.getKey().getDefiningOp<onnx::RotaryEmbeddingOp>();
   auto keyAt = [&](Value channel) {
-    if (rope)
-      return Rotation(k, rope).entry(row, head, channel);
+    if (rotation)
+      return rotation->entry(row, head, channel);
     return d.toF32(k.load(k.buffer(op.getKey()), {row, d.add(d.mul(head, d.i32(layout.getKeyDim())), channel)}));
   };
   int64_t dk = layout.getKeyDim(), dv = layout.getValueDim();
@@ -84,11 +95,10 @@ void AppendEmitter::raiseCount(Value sequence, Value next) {
                             next, LLVM::AtomicOrdering::monotonic);
 }
 
-Value AppendEmitter::appendRow(Value row, Value sequence, Value count) {
+Place AppendEmitter::placeOf(Value sequence, Value count) {
   kvcache::LayoutAttr layout = layer.layout;
-  bool reuses = layout.getSlotted() && !op.getPrefill();
   Value slot = count, reused = d.boolean(false);
-  if (reuses) {
+  if (layout.getSlotted() && !op.getPrefill()) {
     Value victim = k.load(layer["victim"], {sequence, head});
     reused = d.ge(victim, d.i32(0));
     slot = d.select(reused, victim, count);
@@ -96,7 +106,13 @@ Value AppendEmitter::appendRow(Value row, Value sequence, Value count) {
   Value page = d.divU(slot, layout.getPage()), lane = d.remU(slot, layout.getPage());
   Value inTable = d.cmp(arith::CmpIPredicate::ult, page, d.i32(layout.getMaxPages()));
   Value physical = k.load(layer["table"], {sequence, head, d.select(inTable, page, d.i32(0))});
-  Value reserved = d.bitAnd(inTable, d.ge(physical, d.i32(0)));
+  return {count, slot, page, lane, physical, reused, d.bitAnd(inTable, d.ge(physical, d.i32(0)))};
+}
+
+Value AppendEmitter::appendRow(Value row, Value sequence, const Place &place) {
+  kvcache::LayoutAttr layout = layer.layout;
+  bool reuses = layout.getSlotted() && !op.getPrefill();
+  auto [count, slot, page, lane, physical, reused, reserved] = place;
   // Every thread has read the old state before one changes it.
   d.barrier();
   return d.ifThenElse(
@@ -144,32 +160,24 @@ static void appendPage(DeviceKernel &k, AppendEmitter &e, kvcache::AppendOp op, 
   Value last = d.minS(d.sub(d.add(base, d.i32(layout.getPage())), start), d.i32(rows));
   d.loop(first, last, d.i32(1), [&](Value row) {
     Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {row}), d.i32(0));
-    d.ifThen(active, [&] { e.appendRow(row, sequence, d.add(start, row)); });
+    d.ifThen(active, [&] { e.appendRow(row, sequence, e.placeOf(sequence, d.add(start, row))); });
   });
 }
 
-static void append(DeviceKernel &k, kvcache::AppendOp op, Value thread, int64_t threads) {
+/// All rows of a prompt.
+static void appendPrompt(DeviceKernel &k, AppendEmitter &e, kvcache::AppendOp op) {
   Device &d = k.d;
-  LayerBuffers &layer = k.layer(op.getState());
-  AppendEmitter e{k, d, op, layer, d.blockId(0), thread, d.eq(thread, d.i32(0)), threads};
-  auto appendIfActive = [&](Value row, Value sequence, Value count) {
+  Buffer &sequences = k.buffer(op.getSequences());
+  if (!e.layer.layout.getSlotted())
+    return appendPage(k, e, op, d.blockId(1));
+  Value sequence = k.load(sequences, {d.i32(0)});
+  Value count = k.load(e.layer["count"], {sequence, e.head});
+  d.loop(d.i32(0), d.i32(sequences.size(0)), d.i32(1), count, [&](Value row, ValueRange carried) {
     Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {row}), d.i32(0));
     return d.ifThenElse(
-        active, [&]() -> SmallVector<Value> { return {e.appendRow(row, sequence, count)}; },
-        [&]() -> SmallVector<Value> { return {count}; });
-  };
-  Buffer &sequences = k.buffer(op.getSequences());
-  if (op.getPrefill() && !layer.layout.getSlotted())
-    return appendPage(k, e, op, d.blockId(1));
-  if (op.getPrefill()) {
-    Value sequence = k.load(sequences, {d.i32(0)});
-    Value count = k.load(layer["count"], {sequence, e.head});
-    d.loop(d.i32(0), d.i32(sequences.size(0)), d.i32(1), count,
-           [&](Value row, ValueRange carried) { return appendIfActive(row, sequence, carried[0]); });
-    return;
-  }
-  Value row = d.blockId(1), sequence = k.load(sequences, {row});
-  appendIfActive(row, sequence, k.load(layer["count"], {sequence, e.head}));
+        active, [&]() -> SmallVector<Value> { return {e.appendRow(row, sequence, e.placeOf(sequence, carried[0]))}; },
+        [&]() -> SmallVector<Value> { return {carried[0]}; });
+  });
 }
 
 static LogicalResult emit(DeviceKernel &k) {
@@ -185,28 +193,62 @@ static LogicalResult emit(DeviceKernel &k) {
   k.grid = {kvHeads + queryHeads, query ? std::max(rows, parts) : parts, 1};
   k.block = {threads, 1, 1};
 
-  Value thread = d.threadId(), block = d.blockId(0);
+  Value thread = d.threadId(), block = d.blockId(0), row = d.blockId(1);
+  AppendEmitter e{k, d, op, k.layer(op.getState()), block, thread, d.eq(thread, d.i32(0)), threads, {}};
+  if (auto rope = op.getKey().getDefiningOp<onnx::RotaryEmbeddingOp>())
+    e.rotation.emplace(k, rope);
+  std::optional<Rotation> rotation;
+  if (query)
+    rotation.emplace(k, query);
+  auto wait = [&] {
+    d.waitForLaunchBefore();
+    d.allowNextLaunch();
+  };
+  std::function<void()> append = [&] { appendPrompt(k, e, op); };
+  if (op.getPrefill()) {
+    wait();
+  } else {
+    // A row's inputs, and where its token goes, are known before the launch before has ended: nothing but an append, a
+    // compaction or the choice of a victim changes it, and none of them comes just before an append to the same layer.
+    Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {row}), d.i32(0));
+    Value sequence = k.load(k.buffer(op.getSequences()), {row});
+    e.head = d.minS(block, d.i32(kvHeads - 1));
+    // Sequences of padding rows may be anything.
+    Place place = Place::unpack(d.ifThenElse(
+        active, [&] { return e.placeOf(sequence, k.load(e.layer["count"], {sequence, e.head})).pack(); },
+        [&] {
+          SmallVector<Value> none(5, d.i32(0));
+          none.append(2, d.boolean(false));
+          return none;
+        }));
+    for (std::optional<Rotation> *each : {&e.rotation, &rotation})
+      if (*each)
+        (*each)->locate(row);
+    wait();
+    append = [&, active, sequence, place] {
+      d.ifThen(active, [&] { e.appendRow(row, sequence, place); });
+    };
+  }
   if (!query) {
-    append(k, op, thread, threads);
+    append();
     return success();
   }
   d.ifThenElse(
       d.lt(block, d.i32(kvHeads)),
       [&]() -> SmallVector<Value> {
-        d.ifThen(d.lt(d.blockId(1), d.i32(parts)), [&] { append(k, op, thread, threads); });
+        d.ifThen(d.lt(row, d.i32(parts)), append);
         return {};
       },
       [&]() -> SmallVector<Value> {
-        Value head = d.sub(block, d.i32(kvHeads)), row = d.blockId(1);
-        Rotation rotation(k, query);
-        Value end = d.select(d.lt(row, d.i32(rows)), d.i32(rotation.dim()), d.i32(0));
+        Value head = d.sub(block, d.i32(kvHeads));
+        Value end = d.select(d.lt(row, d.i32(rows)), d.i32(rotation->dim()), d.i32(0));
         d.loop(thread, end, d.i32(threads), [&](Value channel) {
-          Value column = d.add(d.mul(head, d.i32(rotation.dim())), channel);
-          k.store(rotation.entry(row, head, channel), k.results[0], {row, column});
+          Value column = d.add(d.mul(head, d.i32(rotation->dim())), channel);
+          k.store(rotation->entry(row, head, channel), k.results[0], {row, column});
         });
         return {};
       });
   return success();
 }
 
-const Template sparse::device::appendTemplate{whyNot, emit};
+const Template sparse::device::appendTemplate{whyNot, emit, /*waitsItself=*/true};

@@ -8,6 +8,8 @@ Rotation::Rotation(DeviceKernel &kernel, sparse::onnx::RotaryEmbeddingOp op) : k
   half = k.buffer(op.getCosCache()).size(1);
 }
 
+void Rotation::locate(Value row) { position = k.load(k.buffer(op.getPositionIds()), {row}); }
+
 Value Rotation::entry(Value row, Value head, Value channel) {
   Device &d = k.d;
   Buffer &x = k.buffer(op.getX()), &cos = k.buffer(op.getCosCache()), &sin = k.buffer(op.getSinCache());
@@ -19,10 +21,10 @@ Value Rotation::entry(Value row, Value head, Value channel) {
   Value rotates = d.lt(channel, d.i32(2 * half));
   partner = d.select(rotates, partner, channel);
   pair = d.select(rotates, pair, d.i32(0));
-  Value first = d.mul(head, d.i32(width)), position = k.load(k.buffer(op.getPositionIds()), {row});
+  Value first = d.mul(head, d.i32(width)), at = position ? position : k.load(k.buffer(op.getPositionIds()), {row});
   Value self = d.toF32(k.load(x, {row, d.add(first, channel)}));
   Value other = d.toF32(k.load(x, {row, d.add(first, partner)}));
-  Value c = d.toF32(k.loadConstant(cos, {position, pair})), s = d.toF32(k.loadConstant(sin, {position, pair}));
+  Value c = d.toF32(k.loadConstant(cos, {at, pair})), s = d.toF32(k.loadConstant(sin, {at, pair}));
   Value turned = d.mulF(other, s);
   Value rotated = d.addF(d.mulF(self, c), d.select(isFirst, arith::NegFOp::create(d.b, d.loc, turned), turned));
   return d.select(rotates, rotated, self);

@@ -14,6 +14,8 @@ public:
 
   /// Channels of a head.
   int64_t dim() const { return width; }
+  /// Loads the position of the row that all entries from here on belong to.
+  void locate(Value row);
   /// Channel `channel` of head `head` of a row, f32.
   Value entry(Value row, Value head, Value channel);
 
@@ -21,6 +23,7 @@ private:
   DeviceKernel &k;
   onnx::RotaryEmbeddingOp op;
   int64_t width, half;
+  Value position; // null: of each entry's row
 };
 
 } // namespace sparse::device

@@ -112,14 +112,14 @@ Place AppendEmitter::placeOf(Value sequence, Value count) {
 Value AppendEmitter::appendRow(Value row, Value sequence, const Place &place) {
   kvcache::LayoutAttr layout = layer.layout;
   bool reuses = layout.getSlotted() && !op.getPrefill();
-  auto [count, slot, page, lane, physical, reused, reserved] = place;
+  Value count = place.count, slot = place.slot, page = place.page, lane = place.lane, reused = place.reused;
   // Every thread has read the old state before one changes it.
   d.barrier();
   return d.ifThenElse(
-      reserved,
+      place.reserved,
       [&]() -> SmallVector<Value> {
         Value fresh = d.bitAnd(d.eq(lane, d.i32(0)), d.bitXor(reused, d.boolean(true)));
-        storeVectors(row, physical, lane, page, sequence, fresh);
+        storeVectors(row, place.physical, lane, page, sequence, fresh);
         Value next = d.select(reused, count, d.add(count, d.i32(1)));
         d.ifThen(isFirst, [&] {
           if (op.getPrefill() && !layout.getSlotted())

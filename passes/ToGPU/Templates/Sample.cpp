@@ -12,6 +12,8 @@ using namespace sparse::device;
 using arith::CmpIPredicate;
 
 static constexpr int64_t kMostThreads = 1024, kDigitBits = 8, kBins = 1 << kDigitBits;
+/// Of the mass of one token (SampleMass.h).
+static constexpr int64_t kMassBits = 41;
 
 static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr) {
   auto sample = cast<sparsity::SampleOp>(headOf(kernel));
@@ -36,8 +38,12 @@ private:
   SmallVector<Value> eachOwn(ValueRange init, Element element);
   Value sumOfBlock(Value own);
   SmallVector<Value> findBest();
-  SmallVector<Value> threshold(Value need, Weight weight);
-  SmallVector<Value> nextDigit(int64_t shift, Value prefix, Value need, Weight weight);
+  SmallVector<Value> threshold(Value need, int64_t bits, Weight weight);
+  SmallVector<Value> nextDigit(int64_t shift, Value prefix, Value need, int64_t bits, Weight weight);
+  /// Shared memory adds up words of 32 bits at once but those of 64 by retries, which many tokens of one bin make slow: a
+  /// weight goes in as words of so few bits that no sum of all tokens' overflows.
+  int64_t wordBits() const { return 32 - llvm::Log2_64_Ceil(vocab + 1); }
+  int64_t words(int64_t bits) const { return llvm::divideCeil(bits, wordBits()); }
   Value draw();
   void findToken(Value key, Value ties, Value point);
   void finish(Value token, Value hasToken);
@@ -77,7 +83,7 @@ SampleBlock::SampleBlock(DeviceKernel &k, sparsity::SampleOp op)
   last = d.minS(d.add(first, d.i32(chunksOfWarp)), d.i32(chunks));
   sums = d.shared(i64, kWarp, "sums");
   numbers = d.shared(i32, 3 * kWarp, "numbers");
-  histogram = d.shared(i64, kBins, "histogram");
+  histogram = d.shared(i32, words(kMassBits) * kBins, "histogram"); // [word][bin]
   found = d.shared(i64, 2, "found");
 }
 
@@ -151,10 +157,10 @@ SmallVector<Value> SampleBlock::findBest() {
 }
 
 /// { digits of the threshold so far, what is missing at them } after one more digit.
-SmallVector<Value> SampleBlock::nextDigit(int64_t shift, Value prefix, Value need, Weight weight) {
+SmallVector<Value> SampleBlock::nextDigit(int64_t shift, Value prefix, Value need, int64_t bits, Weight weight) {
   Value thread = d.threadId();
-  int64_t upper = shift + kDigitBits;
-  d.loop(thread, d.i32(kBins), d.i32(warps * kWarp), [&](Value bin) { d.store(i64(0), histogram, bin); });
+  int64_t upper = shift + kDigitBits, words = this->words(bits);
+  d.loop(thread, d.i32(words * kBins), d.i32(warps * kWarp), [&](Value bin) { d.store(d.i32(0), histogram, bin); });
   d.barrier();
   eachOwn({}, [&](Value, Value logit, ValueRange) -> SmallVector<Value> {
     Value key = mass.keyOf(logit), added = weight(logit);
@@ -162,7 +168,13 @@ SmallVector<Value> SampleBlock::nextDigit(int64_t shift, Value prefix, Value nee
     if (upper < 32)
       takesPart = d.bitAnd(takesPart, d.eq(d.shrU(key, upper), d.shrU(prefix, upper)));
     Value bin = d.bitAnd(d.shrU(key, shift), d.i32(kBins - 1));
-    d.ifThen(takesPart, [&] { d.atomicAdd(added, histogram, bin); });
+    d.ifThen(takesPart, [&] {
+      for (int64_t w = 0; w < words; ++w) {
+        Value word = arith::ShRUIOp::create(d.b, d.loc, added, i64(w * wordBits()));
+        word = arith::TruncIOp::create(d.b, d.loc, d.b.getI32Type(), word);
+        d.atomicAdd(d.bitAnd(word, d.i32((int64_t(1) << wordBits()) - 1)), histogram, d.add(bin, d.i32(w * kBins)));
+      }
+    });
     return {};
   });
   d.barrier();
@@ -173,7 +185,12 @@ SmallVector<Value> SampleBlock::nextDigit(int64_t shift, Value prefix, Value nee
     SmallVector<Value> bins;
     Value sum = i64(0);
     for (int64_t i = 0; i < kOfLane; ++i) {
-      bins.push_back(d.load(histogram, d.sub(highest, d.i32(i))));
+      Value bin = i64(0);
+      for (int64_t w = 0; w < words; ++w) {
+        Value word = wide(d.load(histogram, d.add(d.sub(highest, d.i32(i)), d.i32(w * kBins))));
+        bin = d.add(bin, arith::ShLIOp::create(d.b, d.loc, word, i64(w * wordBits())));
+      }
+      bins.push_back(bin);
       sum = d.add(sum, bins[i]);
     }
     Value above = d.sub(scan(sum), sum);
@@ -192,11 +209,11 @@ SmallVector<Value> SampleBlock::nextDigit(int64_t shift, Value prefix, Value nee
   return {digits, d.load(found, d.i32(1))};
 }
 
-/// { the key at which the weights of greater and equal keys reach `need`, what is missing without its own }.
-SmallVector<Value> SampleBlock::threshold(Value need, Weight weight) {
+/// { the key at which the weights (of `bits` bits) of greater and equal keys reach `need`, what is missing without its own }.
+SmallVector<Value> SampleBlock::threshold(Value need, int64_t bits, Weight weight) {
   SmallVector<Value> state{d.i32(0), need};
   for (int64_t shift = 32 - kDigitBits; shift >= 0; shift -= kDigitBits)
-    state = nextDigit(shift, state[0], state[1], weight);
+    state = nextDigit(shift, state[0], state[1], bits, weight);
   return state;
 }
 
@@ -271,7 +288,7 @@ Value SampleBlock::draw() {
   scale = mass.scaleOf(entry(op.getTemperature()));
   Value some = d.bitAnd(d.lt(d.i32(0), topK), d.lt(topK, d.i32(vocab)));
   SmallVector<Value> kept = d.ifThenElse(
-      some, [&] { return threshold(wide(topK), [&](Value) { return i64(1); }); },
+      some, [&] { return threshold(wide(topK), 1, [&](Value) { return i64(1); }); },
       [&]() -> SmallVector<Value> { return {d.i32(0), i64(0)}; });
   Value own = eachOwn(i64(0), [&](Value, Value logit, ValueRange carried) {
     Value over = cmp(CmpIPredicate::ugt, mass.keyOf(logit), kept[0]);
@@ -284,7 +301,7 @@ Value SampleBlock::draw() {
       [&]() -> SmallVector<Value> {
         Value need = mass.shareOf(total, topP);
         SmallVector<Value> at =
-            threshold(need, [&](Value logit) { return mass.massOf(logit, best, scale); });
+            threshold(need, kMassBits, [&](Value logit) { return mass.massOf(logit, best, scale); });
         Value each = massAt(at[0]), ties = mass.tokensFor(at[1], each);
         return {at[0], ties, d.add(d.sub(need, at[1]), d.mul(ties, each))};
       },

@@ -6,8 +6,8 @@
 //       - {entry: decode_b1, kernel: linear, strategy: vector, tiles: [1]}
 //
 //===--------------------------------------------------------------------------------------------------------------===//
-#include "lib/Policy/Node.h"
 #include "lib/Support/NearestName.h"
+#include "lib/Support/YamlTree.h"
 #include "passes/Passes.h"
 
 #include "llvm/ADT/SetVector.h"
@@ -20,7 +20,7 @@ namespace sparse {
 
 using namespace mlir;
 using namespace sparse;
-using sparse::policy::Node;
+using Node = YamlNode;
 
 namespace {
 /// One rule: absent names stand for all.
@@ -44,7 +44,7 @@ public:
           << "the schedule can't be read: " << buffer.getError().message();
       return signalPassFailure();
     }
-    std::optional<Node> root = policy::parseYaml((*buffer)->getBuffer(), file, &getContext());
+    std::optional<Node> root = parseYaml((*buffer)->getBuffer(), file, &getContext());
     if (!root || !readRules(*root))
       return signalPassFailure();
     for (const Rule &rule : rules)

@@ -104,8 +104,7 @@ void sparse::lowering::lowerChoose(Emitter &e, KernelContext &k, kvcache::Choose
   k.set(op.getKeys(), results[2]);
 }
 
-/// Copies of a slot: its key, its value, its position, then its slot fields; the order of gather's results.
-static SmallVector<StringRef> slotFields(kvcache::LayoutAttr layout) {
+SmallVector<StringRef> sparse::lowering::slotFields(kvcache::LayoutAttr layout) {
   SmallVector<StringRef> names;
   for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>())
     if (field.getScope() == kvcache::Scope::Slot)

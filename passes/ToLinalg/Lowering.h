@@ -94,6 +94,8 @@ Value isGoverned(Emitter &e, Value head, ArrayRef<int64_t> heads);
 Value capOf(Emitter &e, kvcache::LayoutAttr layout, Value head);
 /// The eviction key (f32) of slot `slot`, +inf outside every policy's heads.
 Value evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot, Value newest);
+/// The fields of each slot, in the order in which `kvcache.gather` copies them after keys, values and positions.
+SmallVector<StringRef> slotFields(kvcache::LayoutAttr layout);
 /// The policy of the layer that keeps `field`.
 sparsity::PolicyAttrInterface fieldOwner(kvcache::LayoutAttr layout, kvcache::FieldAttr field);
 /// Folds slot `slot` of page `page` (logical, with physical page `physical`) into the content fields of its page;

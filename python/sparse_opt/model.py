@@ -380,7 +380,20 @@ class Context:
         return _usage(api().context_usage, self._handle)
 
 
-class Generation:
+class _Closing:
+    """What `close` ends, at the end of a `with` block at the latest."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __del__(self):
+        self.close()
+
+
+class Generation(_Closing):
     """Decode steps that choose their tokens themselves: a step appends to each
     row the token that the step before has chosen, so that the next one can be
     queued before the tokens of the last are known. A context has one at a
@@ -400,15 +413,6 @@ class Generation:
             row.stops, row.stop_count = stops, len(stop_ids)
         check(api().generate_begin(context._handle, rows, len(rows)))
         self._context, self._rows = context, len(rows)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def __del__(self):
-        self.close()
 
     def close(self):
         """Waits for the steps that were queued and ends the generation."""
@@ -433,21 +437,12 @@ class Generation:
         return list(tokens)
 
 
-class Sequence:
+class Sequence(_Closing):
     """One sequence of a context. Closing it frees its pages."""
 
     def __init__(self, context, handle):
         self.context = context
         self._handle = handle
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
-
-    def __del__(self):
-        self.close()
 
     def close(self):
         if self._handle and self.context._handle:

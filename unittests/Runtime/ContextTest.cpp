@@ -21,15 +21,6 @@ std::vector<int32_t> randomIds(std::mt19937 &random, size_t n) {
   return ids;
 }
 
-ContextOptions smallOptions() {
-  ContextOptions options;
-  options.maxSequences = 8;
-  options.threads = 2;
-  options.limitBytes = 16 << 20;
-  options.checkCounts = true;
-  return options;
-}
-
 void expectExtents(const Context &context, uint32_t seq,
                    const toy::Oracle &oracle) {
   const auto &layers = context.cache().layouts();
@@ -90,7 +81,7 @@ protected:
   }();
   std::unique_ptr<toy::LoadedModel> loaded =
       toy::load(config, optionsFor(device));
-  Context context{loaded->model, smallOptions()};
+  Context context{loaded->model, toy::smallOptions()};
   std::mt19937 random{static_cast<unsigned>(7 + which)};
 };
 
@@ -286,7 +277,7 @@ TEST_P(ContextTest, FailedStepsCanBeRepeated) {
   if (device != "cpu")
     GTEST_SKIP() << "see CudaTest";
   auto memory = std::make_shared<FailingMemory>();
-  ContextOptions options = smallOptions();
+  ContextOptions options = toy::smallOptions();
   options.memory = memory;
   Context other(loaded->model, options);
   uint32_t seq = other.cache().create();
@@ -319,7 +310,7 @@ TEST_P(ContextTest, DoesNotDependOnTheThreads) {
   std::vector<int32_t> ids = randomIds(random, 50);
   std::vector<std::vector<float>> results;
   for (unsigned threads : {1u, 2u, 4u}) {
-    ContextOptions options = smallOptions();
+    ContextOptions options = toy::smallOptions();
     options.threads = threads;
     Context other(loaded->model, options);
     uint32_t seq = other.cache().create();
@@ -339,7 +330,7 @@ class StepTest : public testing::Test {
 protected:
   toy::Config config;
   std::unique_ptr<toy::LoadedModel> loaded = toy::load(config);
-  Context context{loaded->model, smallOptions()};
+  Context context{loaded->model, toy::smallOptions()};
   std::vector<int32_t> ids = std::vector<int32_t>(30, 5);
 };
 
@@ -413,7 +404,7 @@ TEST_F(StepTest, CancelStopsBetweenChunks) {
     int countdown = 6;
   };
   auto pool = std::make_shared<Cancelling>();
-  ContextOptions options = smallOptions();
+  ContextOptions options = toy::smallOptions();
   options.parallel = pool;
   Context other(loaded->model, options);
   pool->target = &other;
@@ -435,7 +426,7 @@ TEST_F(StepTest, AKernelsStatusPoisonsTheContext) {
   toy::TempDir dir;
   artifact.write(dir.path());
   Context other(std::make_shared<Model>(dir.path(), LoadOptions()),
-                smallOptions());
+                toy::smallOptions());
   uint32_t seq = other.cache().create();
   other.prefill(seq, ids.data(), 3, nullptr, nullptr);
   DecodeRow row = {seq, 1};
@@ -457,7 +448,7 @@ TEST_F(StepTest, KernelsThatMiscountAreFound) {
   toy::TempDir dir;
   artifact.write(dir.path());
   Context other(std::make_shared<Model>(dir.path(), LoadOptions()),
-                smallOptions());
+                toy::smallOptions());
   uint32_t seq = other.cache().create();
   DecodeRow row = {seq, 1};
   EXPECT_EQ(codeOf([&] { other.decode(&row, 1, nullptr); }), Code::Internal);
@@ -489,7 +480,7 @@ TEST_F(StepTest, FilledSequencesDecode) {
       codeOf([&] { context.fillRandom(context.cache().create(), 300, 7); }),
       Code::OutOfRange);
   auto capped = toy::load(toy::cappedConfig("end"));
-  Context other(capped->model, smallOptions());
+  Context other(capped->model, toy::smallOptions());
   EXPECT_EQ(codeOf([&] { other.fillRandom(other.cache().create(), 5, 7); }),
             Code::Unimplemented);
 }
@@ -505,7 +496,7 @@ TEST_F(StepTest, GemmStepsEqualKernels) {
     toy::Config other = config;
     other.gemm = dtype;
     auto model = toy::load(other);
-    Context withGemm(model->model, smallOptions());
+    Context withGemm(model->model, toy::smallOptions());
     std::vector<float> logits(7 * config.vocab);
     withGemm.logits(hidden.data(), 7, logits.data());
     EXPECT_EQ(logits, expected) << dtype;
@@ -516,7 +507,7 @@ TEST_F(StepTest, EveryFailedAllocationOfTheConstructorIsClean) {
   for (int64_t k = 0;; ++k) {
     auto memory = std::make_shared<FailingMemory>();
     memory->failAfter = k;
-    ContextOptions options = smallOptions();
+    ContextOptions options = toy::smallOptions();
     options.memory = memory;
     Code code = codeOf([&] { Context other(loaded->model, options); });
     EXPECT_EQ(memory->reserved, 0) << "leak at call " << k;

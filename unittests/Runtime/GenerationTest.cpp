@@ -14,15 +14,6 @@ using namespace sparse::runtime;
 
 namespace {
 
-ContextOptions smallOptions() {
-  ContextOptions options;
-  options.maxSequences = 8;
-  options.threads = 2;
-  options.limitBytes = 16 << 20;
-  options.checkCounts = true;
-  return options;
-}
-
 int32_t best(const std::vector<float> &logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) -
                               logits.begin());
@@ -99,7 +90,7 @@ protected:
     return config;
   }();
   std::unique_ptr<toy::LoadedModel> loaded = toy::load(config, options());
-  Context context{loaded->model, smallOptions()};
+  Context context{loaded->model, toy::smallOptions()};
   std::mt19937 random{static_cast<unsigned>(3 + std::get<0>(GetParam()))};
 };
 
@@ -226,7 +217,7 @@ TEST_P(GenerationTest, RefusesTheStepPastTheContext) {
 
 // Pages of the step ahead that are not there refuse that step and nothing else.
 TEST_P(GenerationTest, RefusesTheStepWithoutPages) {
-  ContextOptions tight = smallOptions();
+  ContextOptions tight = toy::smallOptions();
   tight.limitBytes = 8 << 10;
   Context small(loaded->model, tight);
   Text text(small, config, {1, 2, 3, 4, 5, 6, 7, 8});
@@ -395,7 +386,7 @@ protected:
 
   toy::Config config;
   LoadOptions options;
-  ContextOptions create = smallOptions();
+  ContextOptions create = toy::smallOptions();
   std::unique_ptr<toy::LoadedModel> loaded;
 };
 

@@ -1,6 +1,7 @@
 //===- ToyModel.cpp - An artifact and its oracle --------------------------===//
 
 #include "ToyModel.h"
+#include "Context.h"
 #include "Sha256.h"
 
 #include <algorithm>
@@ -11,6 +12,15 @@
 #include <sstream>
 
 using namespace toy;
+
+sparse::runtime::ContextOptions toy::smallOptions() {
+  sparse::runtime::ContextOptions options;
+  options.maxSequences = 8;
+  options.threads = 2;
+  options.limitBytes = 16 << 20;
+  options.checkCounts = true;
+  return options;
+}
 
 toy::TempDir::TempDir() {
   std::string name =

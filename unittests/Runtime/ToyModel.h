@@ -11,7 +11,14 @@
 #include <string>
 #include <vector>
 
+namespace sparse::runtime {
+struct ContextOptions;
+} // namespace sparse::runtime
+
 namespace toy {
+
+/// Of a context that tests can fill.
+sparse::runtime::ContextOptions smallOptions();
 
 using sparse::runtime::Json;
 

@@ -6,6 +6,7 @@
 // kernel: keys are rotated on their way to the cache, further blocks rotate a query head each.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToGPU/Templates/ContentFields.h"
 #include "passes/ToGPU/Templates/Rotation.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToLinalg/Lowering.h"
@@ -61,9 +62,7 @@ void AppendEmitter::storeVectors(Value row, Value physical, Value lane, Value pa
   d.loop(thread, d.i32(dk), d.i32(threads), [&](Value channel) {
     Value stored = d.fromF32(keyAt(channel), layout.getType());
     k.store(stored, layer["key"], {physical, channel, lane});
-    for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>()) {
-      if (!field.getContent() || field.getScope() != kvcache::Scope::Page)
-        continue;
+    for (kvcache::FieldAttr field : contentFields(layout)) {
       Buffer &buffer = layer[field.getName()];
       SmallVector<Value> at{sequence, head, page, channel};
       Value initial = d.toF32(arith::ConstantOp::create(d.b, d.loc, field.getInit()));

@@ -3,6 +3,7 @@
 // The meaning is that of the linalg lowerings (passes/ToLinalg/Compact.cpp).
 //
 //===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToGPU/Templates/ContentFields.h"
 #include "passes/ToGPU/Templates/EvictionKey.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToGPU/Templates/Threshold.h"
@@ -168,15 +169,6 @@ const Template sparse::device::chooseTemplate{whyNotChoose, emitChoose};
 
 static std::string always(plan::KernelOp, sparsity::TargetAttr) { return ""; }
 
-/// The slot fields, as gather's results have them after keys, values and positions.
-static SmallVector<StringRef> slotFields(kvcache::LayoutAttr layout) {
-  SmallVector<StringRef> names;
-  for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>())
-    if (field.getScope() == kvcache::Scope::Slot)
-      names.push_back(field.getName());
-  return names;
-}
-
 static LogicalResult emitGather(DeviceKernel &k) {
   constexpr int64_t kWarps = 8;
   Device &d = k.d;
@@ -201,7 +193,7 @@ static LogicalResult emitGather(DeviceKernel &k) {
     });
     d.ifThen(d.eq(d.lane(), d.i32(0)), [&] {
       k.store(k.load(layer["position"], {sequence, head, slot}), copies[2], {head, j});
-      for (auto [i, name] : llvm::enumerate(slotFields(layout)))
+      for (auto [i, name] : llvm::enumerate(lowering::slotFields(layout)))
         k.store(k.load(layer[name], {sequence, head, slot}), copies[3 + i], {head, j});
     });
   });
@@ -247,27 +239,15 @@ static LogicalResult emitPlace(DeviceKernel &k) {
       Value position = d.select(isKept, k.load(*copies[2], {head, from}), d.i32(-1));
       k.store(position, layer["position"], {sequence, head, slot});
       d.ifThen(isKept, [&] {
-        for (auto [i, name] : llvm::enumerate(slotFields(layout)))
+        for (auto [i, name] : llvm::enumerate(lowering::slotFields(layout)))
           k.store(k.load(*copies[3 + i], {head, from}), layer[name], {sequence, head, slot});
       });
     });
-    for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>()) {
-      if (!field.getContent() || field.getScope() != kvcache::Scope::Page)
-        continue;
-      sparsity::PolicyAttrInterface owner = lowering::fieldOwner(layout, field);
-      d.loop(d.threadId(), d.i32(layout.getKeyDim()), step, [&](Value channel) {
-        Value initial = d.toF32(arith::ConstantOp::create(d.b, d.loc, field.getInit()));
-        Value last = d.loop(d.i32(0), used, d.i32(1), initial, [&](Value lane, ValueRange carried) {
-          Value key = d.toF32(k.load(*copies[0], {head, d.add(firstSlot, lane), channel}));
-          Value updated = owner.buildFieldUpdate(d.b, d.loc, field.getName(), carried[0], key);
-          // As if it were stored after every key.
-          return SmallVector<Value>{d.toF32(d.fromF32(updated, field.getType()))};
-        })[0];
-        d.ifThen(d.lt(d.i32(0), used), [&] {
-          k.store(d.fromF32(last, field.getType()), layer[field.getName()], {sequence, head, page, channel});
-        });
+    d.ifThen(d.lt(d.i32(0), used), [&] {
+      rebuildContentFields(k, layer, sequence, head, page, used, threads, [&](Value channel, Value lane) {
+        return k.load(*copies[0], {head, d.add(firstSlot, lane), channel});
       });
-    }
+    });
     d.ifThen(d.bitAnd(d.eq(page, d.i32(0)), d.eq(d.threadId(), d.i32(0))), [&] {
       k.store(kept, layer["count"], {sequence, head});
       k.store(d.i32(-1), layer["victim"], {sequence, head});

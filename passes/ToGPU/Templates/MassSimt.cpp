@@ -23,11 +23,11 @@ struct PageMass {
   sparsity::MassOp op;
   kvcache::LayoutAttr layout;
   RowShare share;
-  int64_t selecting, heads; // of the op; query heads of a selecting one
+  int64_t heads; // query heads of a selecting one
   Value row, kvHead;
 
-  /// What each of the lane's slots of a page gets through one selecting head, added to `sums`.
-  SmallVector<Value> add(Value head, PageList &list, Value page, ValueRange sums);
+  /// What each of the lane's slots of a page gets through the list of one selecting head, added to `sums`.
+  SmallVector<Value> add(PageList &list, Value page, ValueRange sums);
   /// Whether the ascending list has the page.
   Value isListed(Value head, Value page, Value pages);
 };
@@ -48,7 +48,7 @@ Value PageMass::isListed(Value head, Value page, Value pages) {
   return d.bitAnd(inside, d.eq(k.load(indices, {row, head, d.select(inside, at, d.i32(0))}), page));
 }
 
-SmallVector<Value> PageMass::add(Value head, PageList &list, Value page, ValueRange sums) {
+SmallVector<Value> PageMass::add(PageList &list, Value page, ValueRange sums) {
   int64_t dk = layout.getKeyDim(), loads = share.loads(dk);
   double scale = op.getScale().convertToDouble(), softcap = op.getSoftcap().convertToDouble();
   Value physical = list.physical(page);
@@ -66,7 +66,7 @@ SmallVector<Value> PageMass::add(Value head, PageList &list, Value page, ValueRa
   }
   // A head at a time: its query takes few registers.
   return d.loop(d.i32(0), d.i32(heads), d.i32(1), sums, [&](Value h, ValueRange carried) {
-    Value queryHead = d.add(d.mul(head, d.i32(heads)), h);
+    Value queryHead = d.add(d.mul(list.head, d.i32(heads)), h);
     SmallVector<Value> query;
     for (int64_t j = 0; j < loads; ++j) {
       Value column = d.add(d.mul(queryHead, d.i32(dk)), share.channel(d, j));
@@ -99,24 +99,26 @@ static LogicalResult emit(DeviceKernel &k) {
   k.block = {kWarpsOfBlock * kWarp, 1, 1};
 
   RowShare share = RowShare::over({layout.getKeyDim()}, layout.getType());
-  PageMass pages{k,         d, op, layout, share, selecting, queryHeads / selecting, d.blockId(2),
-                 d.blockId(1)};
+  PageMass pages{k, d, op, layout, share, queryHeads / selecting, d.blockId(2), d.blockId(1)};
   Value sequence = k.load(k.buffer(op.getSequences()), {pages.row}), used = pagesInUse(k, layer, sequence, pages.kvHead);
   Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {pages.row}), d.i32(0));
   int64_t steps = llvm::divideCeil(layout.getPage(), share.rows), perHead = selecting / kvHeads;
   Value first = d.add(d.mul(d.blockId(0), d.i32(ofBlock)), d.mul(d.warp(), d.i32(kPagesOfWarp)));
   Value last = d.minS(d.add(first, d.i32(kPagesOfWarp)), d.i32(layout.getMaxPages()));
+  SmallVector<PageList> lists; // of the KV head's selecting ones
+  for (int64_t sub = 0; sub < perHead; ++sub) {
+    Value head = d.add(d.mul(pages.kvHead, d.i32(perHead)), d.i32(sub));
+    lists.emplace_back(k, op.getState(), op.getPositions(), op.getSequences(), selecting, pages.row, head);
+    lists.back().take(op.getIndices(), op.getCount());
+  }
   d.loop(first, last, d.i32(1), [&](Value page) {
     SmallVector<Value> sums(steps, d.f32(0));
-    for (int64_t sub = 0; sub < perHead; ++sub) {
-      Value head = d.add(d.mul(pages.kvHead, d.i32(perHead)), d.i32(sub));
-      PageList list(k, op.getState(), op.getPositions(), op.getSequences(), selecting, pages.row, head);
-      list.take(op.getIndices(), op.getCount());
+    for (PageList &list : lists) {
       Value reads = d.bitAnd(active, d.lt(page, op.getIndices() ? used : list.pages));
       if (op.getIndices())
-        reads = d.bitAnd(reads, pages.isListed(head, page, list.pages));
+        reads = d.bitAnd(reads, pages.isListed(list.head, page, list.pages));
       sums = d.ifThenElse(
-          reads, [&] { return pages.add(head, list, page, sums); }, [&] { return sums; });
+          reads, [&] { return pages.add(list, page, sums); }, [&] { return sums; });
     }
     for (int64_t u = 0; u < steps; ++u) {
       Value slot = d.add(share.row(d), d.i32(u * share.rows));

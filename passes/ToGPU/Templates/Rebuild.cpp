@@ -1,6 +1,6 @@
 //===-- Rebuild.cpp - Content fields of pages from their keys, a block for each page ------------------------------===//
+#include "passes/ToGPU/Templates/ContentFields.h"
 #include "passes/ToGPU/Templates/Templates.h"
-#include "passes/ToLinalg/Lowering.h"
 
 using namespace sparse;
 using namespace sparse::device;
@@ -24,21 +24,9 @@ static LogicalResult emit(DeviceKernel &k) {
   used = d.minS(used, d.i32(layout.getPage()));
   d.ifThen(d.lt(d.i32(0), used), [&] {
     Value physical = k.load(layer["table"], {sequence, head, page});
-    for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>()) {
-      if (!field.getContent() || field.getScope() != kvcache::Scope::Page)
-        continue;
-      sparsity::PolicyAttrInterface owner = lowering::fieldOwner(layout, field);
-      d.loop(d.threadId(), d.i32(channels), d.i32(threads), [&](Value channel) {
-        Value initial = d.toF32(arith::ConstantOp::create(d.b, d.loc, field.getInit()));
-        Value last = d.loop(d.i32(0), used, d.i32(1), initial, [&](Value lane, ValueRange carried) {
-          Value key = d.toF32(k.load(layer["key"], {physical, channel, lane}));
-          Value updated = owner.buildFieldUpdate(d.b, d.loc, field.getName(), carried[0], key);
-          // As if it were stored after every key.
-          return SmallVector<Value>{d.toF32(d.fromF32(updated, field.getType()))};
-        })[0];
-        k.store(d.fromF32(last, field.getType()), layer[field.getName()], {sequence, head, page, channel});
-      });
-    }
+    rebuildContentFields(k, layer, sequence, head, page, used, threads, [&](Value channel, Value lane) {
+      return k.load(layer["key"], {physical, channel, lane});
+    });
   });
   return success();
 }

@@ -1,12 +1,12 @@
-//===-- Yaml.cpp - YAML text to a tree ----------------------------------------------------------------------------===//
-#include "lib/Policy/Node.h"
+//===-- YamlTree.cpp - YAML text to a tree ------------------------------------------------------------------------===//
+#include "lib/Support/YamlTree.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/YAMLParser.h"
 
 using namespace mlir;
-using namespace sparse::policy;
+using Node = sparse::YamlNode;
 
 namespace {
 
@@ -35,7 +35,7 @@ private:
 
 } // namespace
 
-/// Deeper than any policy; keeps hostile files from exhausting the stack.
+/// Deeper than any file that we read; keeps hostile files from exhausting the stack.
 static constexpr unsigned kMaxDepth = 16;
 
 void TreeBuilder::report(const llvm::SMDiagnostic &diagnostic) {
@@ -135,6 +135,6 @@ std::optional<Node> TreeBuilder::build(StringRef text) {
   return root;
 }
 
-std::optional<Node> sparse::policy::parseYaml(StringRef text, StringRef fileName, MLIRContext *context) {
+std::optional<Node> sparse::parseYaml(StringRef text, StringRef fileName, MLIRContext *context) {
   return TreeBuilder(fileName, context).build(text);
 }

@@ -1,0 +1,19 @@
+//===-- ContentFields.h - What a page knows of its keys --------------------------------------------------*- C++ -*-===//
+#ifndef SPARSE_PASSES_TOGPU_TEMPLATES_CONTENTFIELDS_H
+#define SPARSE_PASSES_TOGPU_TEMPLATES_CONTENTFIELDS_H
+
+#include "passes/ToGPU/DeviceKernel.h"
+
+namespace sparse::device {
+
+/// The fields of pages that follow from keys alone.
+SmallVector<kvcache::FieldAttr> contentFields(kvcache::LayoutAttr layout);
+
+/// By all `threads` of a block: the content fields of a page from its first `used` keys (i32, more than 0), with the bits
+/// that appending the keys one by one gives. `keyAt` is a key's channel as memory has it.
+void rebuildContentFields(DeviceKernel &k, LayerBuffers &layer, Value sequence, Value head, Value page, Value used,
+                          int64_t threads, function_ref<Value(Value channel, Value lane)> keyAt);
+
+} // namespace sparse::device
+
+#endif

@@ -56,7 +56,8 @@ void KVCacheDialect::initialize() {
 
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t kvHeads, int64_t keyDim,
                                  int64_t valueDim, int64_t page, Type type, bool slotted, int64_t maxPages,
-                                 DenseI64ArrayAttr caps, PrefillCap, ArrayAttr fields, ArrayAttr, bool, bool) {
+                                 DenseI64ArrayAttr caps, PrefillCap, ArrayAttr fields, ArrayAttr, bool, bool,
+                                 Type storage) {
   for (auto [name, value] : {std::pair<StringRef, int64_t>{"kv_heads", kvHeads},
                              {"key_dim", keyDim},
                              {"value_dim", valueDim},
@@ -66,6 +67,8 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, i
       return emitError() << name << " is " << value << "; it must be positive";
   if (!isa<FloatType>(type))
     return emitError() << "keys and values of type " << type << " are not supported; f32 and bf16 are";
+  if (storage && storage != type && !storage.isInteger(8) && !isa<Float8E4M3FNType>(storage))
+    return emitError() << "codes of type " << storage << " are not supported; i8 and f8E4M3FN are";
   if (caps.size() != kvHeads)
     return emitError() << "caps has " << caps.size() << " entries for " << kvHeads << " KV heads";
   for (int64_t cap : caps.asArrayRef()) {
@@ -86,7 +89,7 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, i
   return success();
 }
 
-int64_t LayoutAttr::getElementBytes() const { return getType().getIntOrFloatBitWidth() / 8; }
+int64_t LayoutAttr::getElementBytes() const { return getElementType().getIntOrFloatBitWidth() / 8; }
 
 bool LayoutAttr::isCapped() const {
   return llvm::any_of(getCaps().asArrayRef(), [](int64_t cap) { return cap > 0; });
@@ -99,8 +102,8 @@ SmallVector<LayoutAttr::Component> LayoutAttr::getComponents() const {
   auto tensor = [](ArrayRef<int64_t> shape, Type type) { return RankedTensorType::get(shape, type); };
   TypedAttr zero = b.getI32IntegerAttr(0), minusOne = b.getI32IntegerAttr(-1);
   SmallVector<Component> components;
-  components.push_back({"key", tensor({dyn, getKeyDim(), getPage()}, getType())});
-  components.push_back({"value", tensor({dyn, getPage(), getValueDim()}, getType())});
+  components.push_back({"key", tensor({dyn, getKeyDim(), getPage()}, getElementType())});
+  components.push_back({"value", tensor({dyn, getPage(), getValueDim()}, getElementType())});
   components.push_back({"table", tensor({dyn, heads, getMaxPages()}, i32), Scope::Page, minusOne});
   components.push_back({"count", tensor({dyn, heads}, i32), Scope::Head, zero});
   components.push_back({"victim", tensor({dyn, heads}, i32), Scope::Head, minusOne});
@@ -108,6 +111,10 @@ SmallVector<LayoutAttr::Component> LayoutAttr::getComponents() const {
     components.push_back({"position", tensor({dyn, heads, getMaxSlots()}, i32), Scope::Slot, minusOne});
     components.push_back({"tail", tensor({dyn, heads}, i32), Scope::Head, minusOne});
   }
+  if (isQuantized())
+    for (StringRef name : {"key_scale", "value_scale"})
+      components.push_back({name, tensor({dyn, heads, getMaxSlots()}, b.getF16Type()), Scope::Slot,
+                            FloatAttr::get(b.getF16Type(), 0.0)});
   for (auto field : getFields().getAsRange<FieldAttr>()) {
     SmallVector<int64_t> shape{dyn, heads};
     if (field.getScope() == Scope::Slot)

@@ -62,13 +62,17 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
     index them as [sequence, head, page, channel] either way. `slotted = false`: slot i holds position i. `slotted = true`: positions are stored, evicted
     slots are reused. `caps` has one entry per KV head: the most slots kept between steps, -1 for everything.
     `max_pages` is the width of the page table per head.
+
+    Keys and values are numbers of `type`, unless `storage` is i8 or f8E4M3FN: then pages hold codes, a number is its code
+    times the scale of its slot, and the components `key_scale` and `value_scale` (f16 [heads, slots]) hold the scales.
   }];
   let parameters = (ins "int64_t":$kv_heads, "int64_t":$key_dim, "int64_t":$value_dim, "int64_t":$page,
                         "::mlir::Type":$type, "bool":$slotted, "int64_t":$max_pages,
                         "::mlir::DenseI64ArrayAttr":$caps, EnumParameter<KVCache_PrefillCap>:$prefill_cap,
                         "::mlir::ArrayAttr":$fields, "::mlir::ArrayAttr":$policies,
                         DefaultValuedParameter<"bool", "false">:$keys_by_slot,
-                        DefaultValuedParameter<"bool", "false">:$fields_by_channel);
+                        DefaultValuedParameter<"bool", "false">:$fields_by_channel,
+                        DefaultValuedParameter<"::mlir::Type", "nullptr">:$storage);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
@@ -86,6 +90,9 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
     /// All components in the order in which a layer expands.
     ::llvm::SmallVector<Component> getComponents() const;
     int64_t getMaxSlots() const { return getMaxPages() * getPage(); }
+    /// The element type of pages: that of codes, or the type of the numbers themselves.
+    ::mlir::Type getElementType() const { return getStorage() ? getStorage() : getType(); }
+    bool isQuantized() const { return getElementType() != getType(); }
     int64_t getElementBytes() const;
     int64_t getKeyBytes() const { return getPage() * getKeyDim() * getElementBytes(); }
     int64_t getPageBytes() const { return getKeyBytes() + getPage() * getValueDim() * getElementBytes(); }

@@ -63,7 +63,11 @@ LogicalResult SparsityDialect::verifyOperationAttribute(Operation *op, NamedAttr
     return op->emitOpError("'") << name << "' must be the text of a policy";
   if (name == kKVAttr) {
     auto array = dyn_cast<ArrayAttr>(attr.getValue());
-    if (!array || !llvm::all_of(array, [](Attribute a) { return isa<KVPolicyInterface, MergePolicyInterface>(a); }))
+    auto isOne = [](Attribute a) {
+      auto policy = dyn_cast<PolicyAttrInterface>(a);
+      return policy && policy.getPolicySpec().kind == PolicyKind::KV;
+    };
+    if (!array || !llvm::all_of(array, isOne))
       return op->emitOpError("'") << name << "' must be an array of KV policies";
   }
   return success();

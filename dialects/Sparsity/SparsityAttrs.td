@@ -7,6 +7,7 @@ include "dialects/Sparsity/Policies/Cam/Cam.td"
 include "dialects/Sparsity/Policies/D2O/D2O.td"
 include "dialects/Sparsity/Policies/H2O/H2O.td"
 include "dialects/Sparsity/Policies/PageTopK/PageTopK.td"
+include "dialects/Sparsity/Policies/Quantize/Quantize.td"
 include "dialects/Sparsity/Policies/Streaming/Streaming.td"
 
 #endif

@@ -23,6 +23,8 @@ def Sparsity_PolicyInterface : AttrInterface<"PolicyAttrInterface"> {
       "", [{ return; }]>,
     InterfaceMethod<"KV heads it governs; empty for all.", "::llvm::ArrayRef<int64_t>", "getHeads", (ins), "",
       [{ return {}; }]>,
+    InterfaceMethod<"The type of the codes that pages are to hold (`#kvcache.layout`); null where it has no wish.",
+      "::mlir::Type", "getStorageType", (ins), "", [{ return {}; }]>,
     InterfaceMethod<"Whether it needs the attention mass of each slot.", "bool", "needsMass", (ins), "",
       [{ return false; }]>,
     InterfaceMethod<[{

@@ -37,10 +37,13 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
     return {};
 
   SmallVector<Attribute> fields, attributes;
+  Type storage;
   SmallVector<int64_t> caps(facts.kvHeads, -1);
   auto prefillCap = kvcache::PrefillCap::None;
   for (PolicyAttrInterface policy : policies) {
     attributes.push_back(policy);
+    if (Type wished = policy.getStorageType())
+      storage = wished;
     SmallVector<Attribute> own;
     policy.getFields(facts, own);
     for (Attribute field : own)
@@ -70,7 +73,7 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
   auto build = [&](auto fn) {
     return fn(facts.kvHeads, facts.keyDim, facts.valueDim, facts.page, facts.type, slotted, maxPages,
               b.getDenseI64ArrayAttr(caps), prefillCap, b.getArrayAttr(fields), b.getArrayAttr(attributes), keysBySlot,
-              fieldsByChannel);
+              fieldsByChannel, storage);
   };
   auto emit = [&] { return op->emitError(); };
   if (failed(build([&](auto... args) { return kvcache::LayoutAttr::verify(emit, args...); })))

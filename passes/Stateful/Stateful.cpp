@@ -331,8 +331,12 @@ func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
         TypeRange{slotsType({}, b.getI32Type()), indexType(heads),
                   RankedTensorType::get({heads, layout.getMaxSlots()}, b.getI32Type())},
         state, sequences);
-    SmallVector<Type> copies{slotsType({layout.getKeyDim()}, layout.getType()),
-                             slotsType({layout.getValueDim()}, layout.getType()), slotsType({}, b.getI32Type())};
+    // What merges is counted in f32; codes move as they are.
+    Type number = layout.isQuantized() && !layer.merging().empty() ? Type(b.getF32Type()) : layout.getElementType();
+    SmallVector<Type> copies{slotsType({layout.getKeyDim()}, number), slotsType({layout.getValueDim()}, number),
+                             slotsType({}, b.getI32Type())};
+    if (layout.isQuantized())
+      copies.append(2, slotsType({}, b.getF16Type()));
     for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>())
       if (field.getScope() == kvcache::Scope::Slot)
         copies.push_back(slotsType(field.getShape().asArrayRef(), field.getType()));

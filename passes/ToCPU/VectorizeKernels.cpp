@@ -6,6 +6,7 @@
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/Passes.h"
+#include "passes/ToLinalg/StoredNumbers.h"
 
 #include "mlir/Dialect/Linalg/Transforms/Transforms.h"
 
@@ -94,9 +95,7 @@ Value Contraction::read(Value tensor, Value row, int64_t column, int64_t width) 
   Value padding = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
   Value vector = vector::TransferReadOp::create(b, loc, VectorType::get({width}, type), tensor,
                                                 ValueRange{row, index(column)}, padding, ArrayRef<bool>{true});
-  if (!type.isF32())
-    vector = arith::ExtFOp::create(b, loc, VectorType::get({width}, b.getF32Type()), vector);
-  return vector;
+  return lowering::readStored(b, loc, vector);
 }
 
 /// Adds up rows [firstRow, firstRow + height) of columns [column, column + width) into `result`.

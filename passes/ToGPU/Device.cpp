@@ -1,5 +1,6 @@
 //===-- Device.cpp - Building blocks of GPU kernels ---------------------------------------------------------------===//
 #include "passes/ToGPU/Device.h"
+#include "passes/ToLinalg/StoredNumbers.h"
 
 using namespace sparse::device;
 
@@ -40,14 +41,10 @@ static Type withElement(Type like, Type element) {
 }
 
 Value Device::toF32(Value value) {
-  if (getElementTypeOrSelf(value.getType()).isF32())
-    return value;
-  return arith::ExtFOp::create(b, loc, withElement(value.getType(), b.getF32Type()), value);
+  return lowering::readStored(b, loc, value);
 }
 Value Device::fromF32(Value value, Type element) {
-  if (element.isF32())
-    return value;
-  return arith::TruncFOp::create(b, loc, withElement(value.getType(), element), value);
+  return lowering::writeStored(b, loc, value, element);
 }
 Value Device::addF(Value a, Value c) { return arith::AddFOp::create(b, loc, a, c); }
 Value Device::subF(Value a, Value c) { return arith::SubFOp::create(b, loc, a, c); }
@@ -87,8 +84,14 @@ Value Device::warp() { return divU(threadId(), kWarp); }
 
 //===-- Memory ----------------------------------------------------------------------------------------------------===//
 
+/// The type that LLVM has for an element: it knows no floats of eight bits.
+static Type inMemory(Type element) {
+  return isa<Float8E4M3FNType>(element) ? Type(IntegerType::get(element.getContext(), 8)) : element;
+}
+
 Value Device::pointer(Span span, Value index) {
-  return LLVM::GEPOp::create(b, loc, span.base.getType(), span.element, span.base, ArrayRef<LLVM::GEPArg>{wide(index)});
+  return LLVM::GEPOp::create(b, loc, span.base.getType(), inMemory(span.element), span.base,
+                             ArrayRef<LLVM::GEPArg>{wide(index)});
 }
 
 static int64_t bytesOf(Type element, int64_t width) { return element.getIntOrFloatBitWidth() / 8 * width; }
@@ -97,15 +100,24 @@ static Type widthOf(Type element, int64_t width) {
   return width == 1 ? element : Type(VectorType::get({width}, element));
 }
 
-Value Device::load(Span span, Value index, int64_t width) {
-  return LLVM::LoadOp::create(b, loc, widthOf(span.element, width), pointer(span, index),
+static LLVM::LoadOp loadFrom(Device &d, Span span, Value index, int64_t width) {
+  return LLVM::LoadOp::create(d.b, d.loc, widthOf(inMemory(span.element), width), d.pointer(span, index),
                               std::min<int64_t>(bytesOf(span.element, width), 16));
 }
+
+static Value asElement(Device &d, Value loaded, Type element) {
+  if (inMemory(element) == element)
+    return loaded;
+  return arith::BitcastOp::create(d.b, d.loc, withElement(loaded.getType(), element), loaded);
+}
+
+Value Device::load(Span span, Value index, int64_t width) {
+  return asElement(*this, loadFrom(*this, span, index, width), span.element);
+}
 Value Device::loadConstant(Span span, Value index, int64_t width) {
-  auto load = LLVM::LoadOp::create(b, loc, widthOf(span.element, width), pointer(span, index),
-                                   std::min<int64_t>(bytesOf(span.element, width), 16));
+  LLVM::LoadOp load = loadFrom(*this, span, index, width);
   load.setInvariant(true);
-  return load;
+  return asElement(*this, load, span.element);
 }
 Value Device::loadOnce(Span span, Value index) {
   Type i32 = b.getI32Type();
@@ -123,13 +135,14 @@ Value Device::loadOnce(Span span, Value index) {
   return bitcast(vector, VectorType::get({16 / bytesOf(span.element, 1)}, span.element));
 }
 Value Device::loadAgain(Span span, Value index, int64_t width) {
-  auto load = LLVM::LoadOp::create(b, loc, widthOf(span.element, width), pointer(span, index),
-                                   std::min<int64_t>(bytesOf(span.element, width), 16));
+  LLVM::LoadOp load = loadFrom(*this, span, index, width);
   load.setVolatile_(true);
-  return load;
+  return asElement(*this, load, span.element);
 }
 void Device::store(Value value, Span span, Value index) {
   auto vector = dyn_cast<VectorType>(value.getType());
+  if (inMemory(span.element) != span.element)
+    value = arith::BitcastOp::create(b, loc, withElement(value.getType(), inMemory(span.element)), value);
   LLVM::StoreOp::create(b, loc, value, pointer(span, index),
                         std::min<int64_t>(bytesOf(span.element, vector ? vector.getNumElements() : 1), 16));
 }

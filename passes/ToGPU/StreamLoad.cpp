@@ -16,14 +16,15 @@ Value sparse::device::evictFirst(Device &d) {
 
 StreamLoad::StreamLoad(Device &d) : d(d), policy(evictFirst(d)) {}
 
-SmallVector<Value> StreamLoad::operator()(Value globalPointer) const {
-  Type i32 = d.b.getI32Type();
-  auto type = LLVM::LLVMStructType::getLiteral(d.b.getContext(), {i32, i32, i32, i32});
+SmallVector<Value> StreamLoad::operator()(Value globalPointer, int64_t registers) const {
+  auto type = LLVM::LLVMStructType::getLiteral(d.b.getContext(), SmallVector<Type>(registers, d.b.getI32Type()));
+  bool four = registers == 4;
   Value loaded = assembly(d, type, {globalPointer, policy},
-                          "ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {$0, $1, $2, $3}, [$4], $5;",
-                          "=r,=r,=r,=r,l,l");
-  SmallVector<Value> registers;
-  for (int64_t i = 0; i < 4; ++i)
-    registers.push_back(LLVM::ExtractValueOp::create(d.b, d.loc, loaded, i));
-  return registers;
+                          four ? "ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {$0, $1, $2, $3}, [$4], $5;"
+                               : "ld.global.nc.L1::no_allocate.L2::cache_hint.v2.u32 {$0, $1}, [$2], $3;",
+                          four ? "=r,=r,=r,=r,l,l" : "=r,=r,l,l");
+  SmallVector<Value> words;
+  for (int64_t i = 0; i < registers; ++i)
+    words.push_back(LLVM::ExtractValueOp::create(d.b, d.loc, loaded, i));
+  return words;
 }

@@ -25,6 +25,12 @@ SmallVector<Value> loadMatrices(Device &d, Value pointer, int64_t count, bool tr
 /// Two f32 as one register of two elements, `low` in the lower half.
 Value pack(Device &d, Value low, Value high, Type element);
 
+/// Four codes (one register) as two registers of two f16 each, exact. `code` is i8 or f8E4M3FN.
+SmallVector<Value> unpackCodes(Device &d, Value word, Type code);
+
+/// The type that tensor cores multiply keys and values of a cache as: codes count as f16.
+Type productType(kvcache::LayoutAttr layout);
+
 } // namespace sparse::device
 
 #endif

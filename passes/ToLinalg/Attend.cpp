@@ -6,6 +6,7 @@
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/ToLinalg/Lowering.h"
+#include "passes/ToLinalg/StoredNumbers.h"
 
 using namespace sparse;
 using namespace sparse::lowering;
@@ -41,6 +42,8 @@ struct QueryTile {
   void load(Value firstRow);
   Value physicalPage(Value logical);
   Value keyPositions(Value logical, Value physical);
+  /// f16 [page]: the scales of the page's slots in a pool of codes.
+  Value scales(StringRef pool, Value logical);
   /// f32 [queries, page]: scores of the page's slots, kHidden where the row may not see the slot or is not active.
   Value scores(Value logical, Value physical, Value rowActive);
   Value valueTile(Value physical);
@@ -77,6 +80,11 @@ Value QueryTile::keyPositions(Value logical, Value) {
                      Emitter in(b, loc);
                      return in.toI32(in.add(firstSlot, linalg::IndexOp::create(b, loc, 0)));
                    });
+}
+
+Value QueryTile::scales(StringRef pool, Value logical) {
+  return e.slice(state[scaleOfPool(pool)], {sequence, kvHead, e.mul(logical, e.index(page()))}, {1, 1, page()},
+                 {page()});
 }
 
 Value QueryTile::scores(Value logical, Value physical, Value rowActive) {
@@ -116,12 +124,20 @@ Value QueryTile::scores(Value logical, Value physical, Value rowActive) {
                          });
   Value cube = tensor::ExpandShapeOp::create(b, e.loc, RankedTensorType::get({rows, groups, page()}, f32), raw,
                                              ArrayRef<ReassociationIndices>{{0, 1}, {2}});
-  Value masked = e.generic({cube, bias}, e.empty({rows, groups, page()}, f32),
-                           {e.map(3, {0, 1, 2}), e.map(3, {0, 2}), e.map(3, {0, 1, 2})},
+  SmallVector<Value> scored{cube, bias};
+  SmallVector<AffineMap> cubeMaps{e.map(3, {0, 1, 2}), e.map(3, {0, 2})};
+  if (state.layout.isQuantized()) {
+    scored.push_back(scales("key", logical));
+    cubeMaps.push_back(e.map(3, {2}));
+  }
+  cubeMaps.push_back(e.map(3, {0, 1, 2}));
+  Value masked = e.generic(scored, e.empty({rows, groups, page()}, f32), cubeMaps,
                            {Iter::parallel, Iter::parallel, Iter::parallel},
                            [&](OpBuilder &ib, Location loc, ValueRange a) -> Value {
                              Emitter in(ib, loc);
                              Value score = a[0];
+                             if (state.layout.isQuantized())
+                               score = arith::MulFOp::create(ib, loc, score, readScale(ib, loc, a[2]));
                              if (softcap != 0) {
                                Value ratio = arith::DivFOp::create(ib, loc, score, in.f32(softcap));
                                score = arith::MulFOp::create(ib, loc, math::TanhOp::create(ib, loc, ratio),
@@ -221,6 +237,12 @@ static SmallVector<Value> foldPages(QueryTile &t, Value row, Value indices, Valu
                                 [](OpBuilder &b, Location loc, ValueRange a) -> Value {
                                   return arith::MulFOp::create(b, loc, a[1], a[0]);
                                 });
+    if (t.state.layout.isQuantized())
+      p = e.generic({p, t.scales("value", logical)}, e.empty(tensorType(p).getShape(), f32),
+                    {all, e.map(2, {1}), all}, {Iter::parallel, Iter::parallel},
+                    [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                      return arith::MulFOp::create(b, loc, a[0], readScale(b, loc, a[1]));
+                    });
     Value out = e.generic({p, t.valueTile(physical)}, scaledOut,
                           {e.map(3, {0, 1}), e.map(3, {1, 2}), e.map(3, {0, 2})},
                           {Iter::parallel, Iter::reduction, Iter::parallel},

@@ -101,10 +101,11 @@ void sparse::lowering::updateContent(Emitter &e, LayerState &state, Value sequen
     StringRef name = field.getName();
     sparsity::PolicyAttrInterface owner = fieldOwner(layout, field);
     Value initial = e.toF32(arith::ConstantOp::create(e.b, e.loc, field.getInit()));
+    Value scale = slotScale(e, state, "key", sequence, head, slot);
     state[name] = e.loop(layout.getKeyDim(), state[name], [&](Value channel, ValueRange carried) {
       SmallVector<Value> at{sequence, head, page, channel};
       Value old = e.select(fresh, initial, e.toF32(e.extract(carried[0], at)));
-      Value key = e.toF32(e.extract(state["key"], {physical, channel, lane}));
+      Value key = numberOf(e, e.extract(state["key"], {physical, channel, lane}), scale);
       Value updated = owner.buildFieldUpdate(e.b, e.loc, name, old, key);
       return SmallVector<Value>{e.insert(e.fromF32(updated, field.getType()), carried[0], at)};
     })[0];
@@ -176,16 +177,12 @@ void sparse::lowering::lowerAppend(Emitter &e, KernelContext &k, kvcache::Append
     Value statusOut = e.insert(newStatus, statusIn, e.index(0));
     stateIf(e, state, reserved, {}, [&]() -> SmallVector<Value> {
       Value physical = e.toIndex(physicalI32);
-      state["key"] = e.loop(dk, state["key"], [&](Value channel, ValueRange carried) {
-        Value x = e.extract(key, {row, e.add(e.mul(head, e.index(dk)), channel)});
-        return SmallVector<Value>{
-            e.insert(e.fromF32(x, layout.getType()), carried[0], {physical, channel, lane})};
-      })[0];
-      state["value"] = e.loop(dv, state["value"], [&](Value channel, ValueRange carried) {
-        Value x = e.extract(value, {row, e.add(e.mul(head, e.index(dv)), channel)});
-        return SmallVector<Value>{
-            e.insert(e.fromF32(x, layout.getType()), carried[0], {physical, lane, channel})};
-      })[0];
+      storeRow(e, state, "key", sequence, head, slot, physical, [&](Value, Value channel) {
+        return e.extract(key, {row, e.add(e.mul(head, e.index(dk)), channel)});
+      });
+      storeRow(e, state, "value", sequence, head, slot, physical, [&](Value, Value channel) {
+        return e.extract(value, {row, e.add(e.mul(head, e.index(dv)), channel)});
+      });
       Value fresh = e.cmp(Pred::eq, lane, e.index(0));
       Value next = e.add(count, e.i32(1));
       if (hasVictim) {

@@ -8,6 +8,9 @@ using namespace sparse::lowering;
 
 using Pred = arith::CmpIPredicate;
 
+/// In the order of the copies of `kvcache.gather`.
+static constexpr StringLiteral kPools[] = {"key", "value"};
+
 static RankedTensorType tensorType(Value value) { return cast<RankedTensorType>(value.getType()); }
 
 /// Greatest t such that at least `wanted` slots below `extent` have `test(slot, t)`; test must be monotone in t.
@@ -106,6 +109,8 @@ void sparse::lowering::lowerChoose(Emitter &e, KernelContext &k, kvcache::Choose
 
 SmallVector<StringRef> sparse::lowering::slotFields(kvcache::LayoutAttr layout) {
   SmallVector<StringRef> names;
+  if (layout.isQuantized())
+    names.append({scaleOfPool("key"), scaleOfPool("value")});
   for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>())
     if (field.getScope() == kvcache::Scope::Slot)
       names.push_back(field.getName());
@@ -135,12 +140,16 @@ void sparse::lowering::lowerGather(Emitter &e, KernelContext &k, kvcache::Gather
       Value slot = e.toIndex(e.extract(order, {head, j}));
       Value page = e.div(slot, layout.getPage()), lane = e.rem(slot, layout.getPage());
       Value physical = e.toIndex(e.extract(state["table"], {sequence, head, page}));
-      next[0] = e.loop(layout.getKeyDim(), next[0], [&](Value channel, ValueRange in) {
-        return SmallVector<Value>{e.insert(e.extract(state["key"], {physical, channel, lane}), in[0], {j, channel})};
-      })[0];
-      next[1] = e.loop(layout.getValueDim(), next[1], [&](Value channel, ValueRange in) {
-        return SmallVector<Value>{e.insert(e.extract(state["value"], {physical, lane, channel}), in[0], {j, channel})};
-      })[0];
+      for (auto [index, pool] : llvm::enumerate(kPools)) {
+        RankedTensorType type = tensorType(next[index]);
+        // Codes move as they are, or as what they stand for.
+        bool asNumbers = type.getElementType() != layout.getElementType();
+        Value scale = asNumbers ? slotScale(e, state, pool, sequence, head, slot) : Value();
+        next[index] = e.loop(type.getDimSize(1), next[index], [&, pool = StringRef(pool)](Value channel, ValueRange in) {
+          Value x = e.extract(state[pool], placeInPool(pool, physical, lane, channel));
+          return SmallVector<Value>{e.insert(asNumbers ? numberOf(e, x, scale) : x, in[0], {j, channel})};
+        })[0];
+      }
       next[2] = e.insert(e.extract(state["position"], {sequence, head, slot}), next[2], j);
       for (auto [index, field] : llvm::enumerate(fields))
         next[3 + index] = e.insert(e.extract(state[field], {sequence, head, slot}), next[3 + index], j);
@@ -175,15 +184,20 @@ void sparse::lowering::lowerPlace(Emitter &e, KernelContext &k, kvcache::PlaceOp
   auto placeSlot = [&](Value head, Value j) {
     Value page = e.div(j, layout.getPage()), lane = e.rem(j, layout.getPage());
     Value physical = e.toIndex(e.extract(state["table"], {sequence, head, page}));
-    state["key"] = e.loop(layout.getKeyDim(), state["key"], [&](Value channel, ValueRange in) {
-      return SmallVector<Value>{e.insert(e.extract(copies[0], {head, j, channel}), in[0], {physical, channel, lane})};
-    })[0];
-    state["value"] = e.loop(layout.getValueDim(), state["value"], [&](Value channel, ValueRange in) {
-      return SmallVector<Value>{e.insert(e.extract(copies[1], {head, j, channel}), in[0], {physical, lane, channel})};
-    })[0];
     state["position"] = e.insert(e.extract(copies[2], {head, j}), state["position"], {sequence, head, j});
     for (auto [index, field] : llvm::enumerate(fields))
       state[field] = e.insert(e.extract(copies[3 + index], {head, j}), state[field], {sequence, head, j});
+    for (auto [copy, pool] : llvm::zip(copies, kPools)) {
+      RankedTensorType type = tensorType(copy);
+      auto channelOf = [&, copy = Value(copy)](Value channel) { return e.extract(copy, {head, j, channel}); };
+      if (type.getElementType() != layout.getElementType()) {
+        storeRow(e, state, pool, sequence, head, j, physical, [&](Value, Value channel) { return channelOf(channel); });
+        continue;
+      }
+      state[pool] = e.loop(type.getDimSize(2), state[pool], [&, pool = StringRef(pool)](Value channel, ValueRange in) {
+        return SmallVector<Value>{e.insert(channelOf(channel), in[0], placeInPool(pool, physical, lane, channel))};
+      })[0];
+    }
     updateContent(e, state, sequence, head, j, physical, e.cmp(Pred::eq, lane, e.index(0)));
   };
   auto take = [&](ValueRange carried) { state.values.assign(carried.begin(), carried.begin() + n); };

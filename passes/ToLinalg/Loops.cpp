@@ -1,5 +1,6 @@
 //===-- Loops.cpp - Short hands for the loops and tiles of the linalg lowering ------------------------------------===//
 #include "passes/ToLinalg/Loops.h"
+#include "passes/ToLinalg/StoredNumbers.h"
 
 #include <limits>
 
@@ -24,17 +25,9 @@ Value Emitter::both(Value a, Value c) { return arith::AndIOp::create(b, loc, a, 
 Value Emitter::either(Value a, Value c) { return arith::OrIOp::create(b, loc, a, c); }
 Value Emitter::select(Value condition, Value a, Value c) { return arith::SelectOp::create(b, loc, condition, a, c); }
 
-Value Emitter::toF32(Value value) {
-  if (value.getType().isF32())
-    return value;
-  return arith::ExtFOp::create(b, loc, b.getF32Type(), value);
-}
+Value Emitter::toF32(Value value) { return readStored(b, loc, value); }
 
-Value Emitter::fromF32(Value value, Type type) {
-  if (type.isF32())
-    return value;
-  return arith::TruncFOp::create(b, loc, type, value);
-}
+Value Emitter::fromF32(Value value, Type type) { return writeStored(b, loc, value, type); }
 
 Value Emitter::ordered(Value value) {
   // Negative floats order backwards as integers: flip all their bits but the sign.

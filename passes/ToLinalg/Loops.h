@@ -29,7 +29,7 @@ public:
   Value both(Value a, Value c);
   Value either(Value a, Value c);
   Value select(Value condition, Value a, Value c);
-  /// `value` (f32, bf16 or f16) as f32, and back.
+  /// A number as memory has it (f32, bf16, f16, or a code without its scale) as f32, and back.
   Value toF32(Value value);
   Value fromF32(Value value, Type type);
   /// An f32 as a signed i32 of the same order (-inf below, +inf above every number).

@@ -79,6 +79,20 @@ SmallVector<Value> stateLoop(Emitter &e, LayerState &state, Value lower, Value u
 SmallVector<Value> stateIf(Emitter &e, LayerState &state, Value condition, ValueRange extra,
                            function_ref<SmallVector<Value>()> then);
 
+// The keys and values of single slots: SlotRows.cpp. `pool` is "key" or "value".
+
+/// The component that holds the scales of a pool's codes.
+inline StringRef scaleOfPool(StringRef pool) { return pool == "key" ? "key_scale" : "value_scale"; }
+/// The scale (f32) of a slot's codes; null where pages hold the numbers themselves.
+Value slotScale(Emitter &e, LayerState &state, StringRef pool, Value sequence, Value head, Value slot);
+/// What memory has, as f32, times the scale if there is one.
+Value numberOf(Emitter &e, Value stored, Value scale);
+/// Where a channel of a slot is in its pool.
+SmallVector<Value> placeInPool(StringRef pool, Value physical, Value lane, Value channel);
+/// Writes a slot's row. `number` gives a channel as f32; it may read that channel, and other slots, of the pool `tensor`.
+void storeRow(Emitter &e, LayerState &state, StringRef pool, Value sequence, Value head, Value slot, Value physical,
+              function_ref<Value(Value tensor, Value channel)> number);
+
 /// A slot field that follows the mass, the policy that updates it, and the heads of all policies that name it.
 struct Statistic {
   StringRef field;
@@ -94,7 +108,7 @@ Value isGoverned(Emitter &e, Value head, ArrayRef<int64_t> heads);
 Value capOf(Emitter &e, kvcache::LayoutAttr layout, Value head);
 /// The eviction key (f32) of slot `slot`, +inf outside every policy's heads.
 Value evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot, Value newest);
-/// The fields of each slot, in the order in which `kvcache.gather` copies them after keys, values and positions.
+/// What else there is of each slot, scales and fields, in the order in which `kvcache.gather` copies them after keys, values and positions.
 SmallVector<StringRef> slotFields(kvcache::LayoutAttr layout);
 /// The policy of the layer that keeps `field`.
 sparsity::PolicyAttrInterface fieldOwner(kvcache::LayoutAttr layout, kvcache::FieldAttr field);

@@ -157,21 +157,18 @@ void sparse::lowering::lowerMerge(Emitter &e, KernelContext &k, sparsity::MergeO
       return stateLoop(e, state, e.index(0), e.toIndex(count), {}, [&](Value j, ValueRange) -> SmallVector<Value> {
         Value target = e.toIndex(targetAt(row, head, j)), lane = e.rem(target, layout.getPage());
         Value to = e.toIndex(e.extract(state["table"], {sequence, head, e.div(target, layout.getPage())}));
-        auto blend = [&](StringRef pool, int64_t width, auto at) {
-          state[pool] = e.loop(width, state[pool], [&](Value channel, ValueRange in) {
-            Value gone = e.toF32(e.extract(in[0], at(from, fromLane, channel)));
-            Value added = arith::MulFOp::create(e.b, e.loc, w.weight, gone);
-            Value now = blended(e, e.extract(in[0], at(to, lane, channel)), added, w.part);
-            return SmallVector<Value>{e.insert(e.fromF32(now, layout.getType()), in[0], at(to, lane, channel))};
-          })[0];
-        };
-        blend("value", layout.getValueDim(), [](Value page, Value lane, Value channel) {
-          return SmallVector<Value>{page, lane, channel};
-        });
-        if (policy.mergesKeys()) {
-          blend("key", layout.getKeyDim(), [](Value page, Value lane, Value channel) {
-            return SmallVector<Value>{page, channel, lane};
+        auto blend = [&](StringRef pool) {
+          Value scaleOfGone = slotScale(e, state, pool, sequence, head, victim);
+          Value scaleBefore = slotScale(e, state, pool, sequence, head, target);
+          storeRow(e, state, pool, sequence, head, target, to, [&](Value tensor, Value channel) {
+            Value gone = numberOf(e, e.extract(tensor, placeInPool(pool, from, fromLane, channel)), scaleOfGone);
+            Value before = numberOf(e, e.extract(tensor, placeInPool(pool, to, lane, channel)), scaleBefore);
+            return blended(e, before, arith::MulFOp::create(e.b, e.loc, w.weight, gone), w.part);
           });
+        };
+        blend("value");
+        if (policy.mergesKeys()) {
+          blend("key");
           // What a page knows of its keys widens by the new one; it stays true, if looser.
           Value fresh = arith::ConstantOp::create(e.b, e.loc, e.b.getBoolAttr(false));
           updateContent(e, state, sequence, head, target, to, fresh);

@@ -112,10 +112,7 @@ static void forPagesOfEvicted(
 
 static void matchChosenFollowing(Emitter &e, KernelContext &k, sparsity::MatchChosenOp op, LayerState &state,
                                  MergePolicyInterface policy, Value sequence) {
-  SmallVector<StringRef> all, fields = policy.getSlotFields();
-  for (auto field : state.layout.getFields().getAsRange<kvcache::FieldAttr>())
-    if (field.getScope() == kvcache::Scope::Slot)
-      all.push_back(field.getName());
+  SmallVector<StringRef> all = slotFields(state.layout), fields = policy.getSlotFields();
   auto copyOf = [&](StringRef field) { return k[op.getSlots()[3 + (llvm::find(all, field) - all.begin())]]; };
 
   forPagesOfEvicted(e, k, op, state, policy, sequence, [&](const PageTask &t, Value slot, Value first, Value) {
@@ -271,9 +268,10 @@ void sparse::lowering::lowerMergeChosen(Emitter &e, KernelContext &k, sparsity::
   while (cap % rows != 0)
     --rows;
 
-  SmallVector<Value> outputs{e.empty({heads, cap}, e.b.getF32Type()), e.empty({heads, cap, values}, layout.getType())};
+  Type number = tensorType(k[op.getValue()]).getElementType(); // of the copies
+  SmallVector<Value> outputs{e.empty({heads, cap}, e.b.getF32Type()), e.empty({heads, cap, values}, number)};
   if (keys)
-    outputs.push_back(e.empty({heads, cap, keys}, layout.getType()));
+    outputs.push_back(e.empty({heads, cap, keys}, number));
   SmallVector<Value> results = e.parallel({heads, cap / rows}, outputs, [&](ValueRange ivs) {
     Value head = ivs[0], start = e.mul(ivs[1], e.index(rows)), end = e.add(start, e.index(rows));
     Value keep = e.toIndex(arith::MaxSIOp::create(e.b, e.loc, e.extract(kept, head), e.i32(0)));
@@ -297,17 +295,19 @@ void sparse::lowering::lowerMergeChosen(Emitter &e, KernelContext &k, sparsity::
           return e.loop(from, to, outer, [&](Value j, ValueRange carried) {
             Value row = e.sub(j, start);
             Value parts = arith::AddFOp::create(e.b, e.loc, e.extract(carried[0], row), part);
-            auto add = [&](Value sum, int64_t width, int64_t offset, auto gone) {
+            auto add = [&](Value sum, StringRef pool, int64_t width, int64_t offset) {
+              Value scale = slotScale(e, state, pool, sequence, head, slot);
               return e.loop(width, sum, [&](Value c, ValueRange in) {
                 SmallVector<Value> at{row, e.add(c, e.index(offset))};
-                Value added = arith::MulFOp::create(e.b, e.loc, w.weight, e.toF32(gone(c)));
+                Value gone = numberOf(e, e.extract(state[pool], placeInPool(pool, page, lane, c)), scale);
+                Value added = arith::MulFOp::create(e.b, e.loc, w.weight, gone);
                 Value now = arith::AddFOp::create(e.b, e.loc, e.extract(in[0], at), added);
                 return SmallVector<Value>{e.insert(now, in[0], at)};
               })[0];
             };
-            Value sum = add(carried[1], values, 0, [&](Value c) { return e.extract(state["value"], {page, lane, c}); });
+            Value sum = add(carried[1], "value", values, 0);
             if (keys)
-              sum = add(sum, keys, values, [&](Value c) { return e.extract(state["key"], {page, c, lane}); });
+              sum = add(sum, "key", keys, values);
             return SmallVector<Value>{e.insert(parts, carried[0], row), sum};
           });
         });
@@ -315,13 +315,13 @@ void sparse::lowering::lowerMergeChosen(Emitter &e, KernelContext &k, sparsity::
     });
 
     auto merged = [&](Value copy, int64_t width, int64_t offset) -> Emitter::Piece {
-      Value all = e.loop(rows, e.empty({rows, width}, layout.getType()), [&](Value row, ValueRange outer) {
+      Value all = e.loop(rows, e.empty({rows, width}, number), [&](Value row, ValueRange outer) {
         Value part = e.extract(sums[0], row);
         Value touched = arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::UNE, part, e.f32(0));
         return e.loop(width, outer, [&](Value c, ValueRange in) {
           Value old = e.extract(copy, {head, e.add(start, row), c});
           Value sum = e.extract(sums[1], {row, e.add(c, e.index(offset))});
-          Value now = e.fromF32(blended(e, old, sum, divides ? part : Value()), layout.getType());
+          Value now = e.fromF32(blended(e, old, sum, divides ? part : Value()), number);
           return SmallVector<Value>{e.insert(e.select(touched, now, old), in[0], {row, c})};
         });
       })[0];

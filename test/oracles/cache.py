@@ -13,11 +13,14 @@ class HeadCache:
     """Slot s holds one token: its rotated key, its value, its position (−1: free) and the mass it gathered.
 
     The bounds of a page are those of every key written to it since the last compaction: a reused slot widens them, so
-    they stay valid, if looser (methods.md §1.10).
+    they stay valid, if looser (methods.md §1.10). `stored` is what readers see of rows [n, d] that were written.
     """
 
-    def __init__(self, head_dim: int, page: int, dtype: type) -> None:
+    def __init__(
+        self, head_dim: int, page: int, dtype: type, stored: Callable[[Array], Array] = lambda rows: rows
+    ) -> None:
         self.page = page
+        self.stored = stored
         self.keys = np.empty((0, head_dim), dtype)
         self.values = np.empty((0, head_dim), dtype)
         self.position = np.empty(0, np.int64)
@@ -55,11 +58,11 @@ class HeadCache:
 
     def merge(self, kept: Array, gone: Array, keys: bool, merged: Callable[[Array, Array], Array]) -> None:
         """Lets the rows of `gone` go into those of `kept`: values, and keys. Page bounds widen by the new keys."""
-        self.values[kept] = merged(self.values[kept], self.values[gone])
+        self.values[kept] = self.stored(merged(self.values[kept], self.values[gone]))
         if not keys:
             return
         before = self.keys[kept]
-        self.keys[kept] = merged(before, self.keys[gone])
+        self.keys[kept] = self.stored(merged(before, self.keys[gone]))
         for slot in kept[(self.keys[kept] != before).any(axis=-1)]:
             page = slot // self.page
             self.high[page] = np.maximum(self.high[page], self.keys[slot])
@@ -75,6 +78,7 @@ class HeadCache:
             self.high, self.low = page_bounds(self.keys, self.page)
 
     def _write(self, slot: int, key: Array, value: Array, position: int) -> int:
+        key, value = self.stored(key[None])[0], self.stored(value[None])[0]
         if slot == self.extent:
             self.keys = np.vstack([self.keys, key])
             self.values = np.vstack([self.values, value])

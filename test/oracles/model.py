@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import cam, d2o, h2o, page_topk, streaming
+from . import cam, d2o, h2o, page_topk, quantize, streaming
 from .cache import HeadCache
 from .cam import Cam
 from .d2o import D2O
 from .dense import Network, attention_weights
 from .h2o import H2O
 from .page_topk import PageTopK
+from .quantize import Quantize
 from .streaming import Streaming
 
 Array = np.ndarray
@@ -32,9 +33,13 @@ class LayerPolicy:
     kv_by_head: Mapping[int, KVPolicy] = field(default_factory=dict)
     merge: Cam | None = None
     merge_by_head: Mapping[int, Cam] = field(default_factory=dict)
+    quantize: Quantize | None = None
 
     def kv_of(self, head: int) -> KVPolicy | None:
         return self.kv_by_head.get(head, self.kv)
+
+    def stored(self, rows: Array) -> Array:
+        return quantize.seen(self.quantize, rows) if self.quantize else rows
 
     def merge_of(self, head: int) -> Cam | None:
         return self.merge_by_head.get(head, self.merge)
@@ -83,7 +88,10 @@ class Decoder:
         if len(self.policies) != c.layers:
             raise ValueError(f"{len(self.policies)} policies for {c.layers} layers")
         self.caches = [
-            [HeadCache(c.head_dim, (p.attention or PageTopK()).page, self.network.dtype) for _ in range(c.kv_heads)]
+            [
+                HeadCache(c.head_dim, (p.attention or PageTopK()).page, self.network.dtype, p.stored)
+                for _ in range(c.kv_heads)
+            ]
             for p in self.policies
         ]
         self.trace: list[list[HeadTrace]] = []
@@ -171,7 +179,7 @@ class Decoder:
             if policy is None or len(cut.gone) == 0:
                 continue
             merges = cam.shares(policy, cache.mass, cache.position, cut.gone, cut.kept, layer, head)
-            cache.values = cam.merged_values(cache.values, merges)
+            cache.values = cache.stored(cam.merged_values(cache.values, merges))
             self.merged[layer][head] += sum(factor > 0 for _, _, factor in merges)
         for policy in {self.policies[layer].kv_of(head) for head in cuts}:
             if isinstance(policy, D2O):

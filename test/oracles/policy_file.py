@@ -23,12 +23,13 @@ from .d2o import D2O
 from .h2o import H2O
 from .model import KVPolicy, LayerPolicy
 from .page_topk import PageTopK
+from .quantize import Quantize
 from .streaming import Streaming
 
 EVICTING = {"streaming": Streaming, "h2o": H2O, "d2o": D2O}
 MERGING = {"cam": Cam}
 
-ByHead = tuple[dict[int, KVPolicy], dict[int, Cam]]
+ByHead = tuple[dict[int, KVPolicy], dict[int, Cam], Quantize | None]
 
 
 def parse_policies(text: str, layers: int, kv_heads: int) -> list[LayerPolicy]:
@@ -38,7 +39,7 @@ def parse_policies(text: str, layers: int, kv_heads: int) -> list[LayerPolicy]:
     if content.get("version") != 1:
         raise ValueError("version: 1 expected")
     attention: list[PageTopK | None] = [None] * layers
-    kv: list[ByHead] = [({}, {})] * layers
+    kv: list[ByHead] = [({}, {}, None)] * layers
     for rule in content.get("rules") or []:
         _only(rule, {"layers", "heads", "attention", "kv"})
         if "heads" in rule and ("attention" in rule or "kv" not in rule):
@@ -87,14 +88,18 @@ def _kv(methods: dict[str, Any], heads: Any, kv_heads: int) -> ByHead:
     evicting: dict[int, KVPolicy] = {}
     merging: dict[int, Cam] = {}
     named: list[Sequence[int]] = []
+    stored: Quantize | None = None
     if "dense" in methods:
         if len(methods) > 1 or heads != []:
             raise ValueError("dense stands alone")
-        return evicting, merging
+        return evicting, merging, None
     for name, parameters in methods.items():
         parameters = dict(parameters or {})
         if heads != [] and "heads" in parameters:
             raise ValueError("heads stands twice")
+        if name == "quantize":
+            stored = Quantize(**parameters)
+            continue
         # No heads are all heads.
         own = parse_range(parameters.pop("heads", heads), kv_heads) or range(kv_heads)
         if name in MERGING:
@@ -114,12 +119,12 @@ def _kv(methods: dict[str, Any], heads: Any, kv_heads: int) -> ByHead:
         evicted = evicting.keys() & set(own)
         if not evicted or len(evicted) < len(own) < kv_heads:
             raise ValueError("nothing evicts from what is to merge")
-    return evicting, merging
+    return evicting, merging, stored
 
 
 def _layer(attention: PageTopK | None, kv: ByHead, kv_heads: int) -> LayerPolicy:
-    parts = {}
-    for name, by_head in zip(("kv", "merge"), kv, strict=True):
+    parts: dict[str, Any] = {"quantize": kv[2]}
+    for name, by_head in zip(("kv", "merge"), kv[:2], strict=True):
         if len(by_head) == kv_heads and len(set(by_head.values())) == 1:
             parts[name] = by_head[0]
         else:

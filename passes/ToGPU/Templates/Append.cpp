@@ -8,6 +8,7 @@
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/ToGPU/Templates/ContentFields.h"
 #include "passes/ToGPU/Templates/Rotation.h"
+#include "passes/ToGPU/Templates/RowStore.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToLinalg/Lowering.h"
 
@@ -34,7 +35,7 @@ struct AppendEmitter {
   kvcache::AppendOp op;
   LayerBuffers &layer;
   Value head, thread, isFirst; // isFirst: of the block's threads
-  int64_t threads;
+  RowStore storeRow;
   std::optional<Rotation> rotation; // of the key
 
   /// The place of a token whose slot would be `count`.
@@ -43,14 +44,14 @@ struct AppendEmitter {
   Value appendRow(Value row, Value sequence, const Place &place);
 
 private:
-  void storeVectors(Value row, Value physical, Value lane, Value page, Value sequence, Value fresh);
+  void storeVectors(Value row, Value page, const SlotPlace &place, Value fresh);
   void storeSlot(Value row, Value sequence, Value slot);
   void raiseCount(Value sequence, Value next);
 };
 } // namespace
 
 /// The key and the value, and what the page's content fields become with the key.
-void AppendEmitter::storeVectors(Value row, Value physical, Value lane, Value page, Value sequence, Value fresh) {
+void AppendEmitter::storeVectors(Value row, Value page, const SlotPlace &place, Value fresh) {
   kvcache::LayoutAttr layout = layer.layout;
   Buffer &value = k.buffer(op.getValue());
   auto keyAt = [&](Value channel) {
@@ -58,23 +59,19 @@ void AppendEmitter::storeVectors(Value row, Value physical, Value lane, Value pa
       return rotation->entry(row, head, channel);
     return d.toF32(k.load(k.buffer(op.getKey()), {row, d.add(d.mul(head, d.i32(layout.getKeyDim())), channel)}));
   };
-  int64_t dk = layout.getKeyDim(), dv = layout.getValueDim();
-  d.loop(thread, d.i32(dk), d.i32(threads), [&](Value channel) {
-    Value stored = d.fromF32(keyAt(channel), layout.getType());
-    k.store(stored, layer["key"], {physical, channel, lane});
+  storeRow("key", place, keyAt, [&](Value channel, Value seen) {
     for (kvcache::FieldAttr field : contentFields(layout)) {
       Buffer &buffer = layer[field.getName()];
-      SmallVector<Value> at{sequence, head, page, channel};
+      SmallVector<Value> at{place.sequence, head, page, channel};
       Value initial = d.toF32(arith::ConstantOp::create(d.b, d.loc, field.getInit()));
       Value old = d.select(fresh, initial, d.toF32(k.load(buffer, at)));
-      Value updated = lowering::fieldOwner(layout, field)
-                          .buildFieldUpdate(d.b, d.loc, field.getName(), old, d.toF32(stored));
+      Value updated =
+          lowering::fieldOwner(layout, field).buildFieldUpdate(d.b, d.loc, field.getName(), old, seen);
       k.store(d.fromF32(updated, field.getType()), buffer, at);
     }
   });
-  d.loop(thread, d.i32(dv), d.i32(threads), [&](Value channel) {
-    Value stored = d.fromF32(d.toF32(k.load(value, {row, d.add(d.mul(head, d.i32(dv)), channel)})), layout.getType());
-    k.store(stored, layer["value"], {physical, lane, channel});
+  storeRow("value", place, [&](Value channel) {
+    return d.toF32(k.load(value, {row, d.add(d.mul(head, d.i32(layout.getValueDim())), channel)}));
   });
 }
 
@@ -118,7 +115,7 @@ Value AppendEmitter::appendRow(Value row, Value sequence, const Place &place) {
       place.reserved,
       [&]() -> SmallVector<Value> {
         Value fresh = d.bitAnd(d.eq(lane, d.i32(0)), d.bitXor(reused, d.boolean(true)));
-        storeVectors(row, place.physical, lane, page, sequence, fresh);
+        storeVectors(row, page, {sequence, head, slot, place.physical, lane}, fresh);
         Value next = d.select(reused, count, d.add(count, d.i32(1)));
         d.ifThen(isFirst, [&] {
           if (op.getPrefill() && !layout.getSlotted())
@@ -193,7 +190,8 @@ static LogicalResult emit(DeviceKernel &k) {
   k.block = {threads, 1, 1};
 
   Value thread = d.threadId(), block = d.blockId(0), row = d.blockId(1);
-  AppendEmitter e{k, d, op, k.layer(op.getState()), block, thread, d.eq(thread, d.i32(0)), threads, {}};
+  LayerBuffers &layer = k.layer(op.getState());
+  AppendEmitter e{k,       d, op, layer, block, thread, d.eq(thread, d.i32(0)), RowStore(k, layer, threads), {}};
   if (auto rope = op.getKey().getDefiningOp<onnx::RotaryEmbeddingOp>())
     e.rotation.emplace(k, rope);
   std::optional<Rotation> rotation;

@@ -4,6 +4,7 @@
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToGPU/Templates/TileRing.h"
 #include "passes/ToGPU/TensorCore.h"
+#include "passes/ToLinalg/Lowering.h"
 
 #include <array>
 
@@ -96,8 +97,10 @@ SmallVector<Value> MmaState::pack() const {
 MmaAttention::MmaAttention(DeviceKernel &k, PageList &list, int64_t window, double scale, double softcap,
                            SharedQueries queries)
     : k(k), d(k.d), list(list), window(window), scale(scale), softcap(softcap), queries(queries), stream(k.d),
-      layout(list.layer.layout), keyLoads(llvm::divideCeil(layout.getKeyDim(), kKeyChannels)),
-      valueGroups(llvm::divideCeil(layout.getValueDim(), kValueChannels)), group(d.divU(d.lane(), 4)),
+      layout(list.layer.layout), element(productType(layout)), keyLoads(llvm::divideCeil(layout.getKeyDim(), kKeyChannels)),
+      valueGroups(llvm::divideCeil(layout.getValueDim(), kValueChannels)),
+      loadWords(kLoadChannels * layout.getElementBytes() / 4), scaleWords(layout.isQuantized() ? 4 : 0),
+      group(d.divU(d.lane(), 4)),
       quad(d.remU(d.lane(), 4)) {
   for (int64_t i = 0; i < 4; ++i)
     slots.push_back(d.add(d.mul(quad, d.i32(2)), d.i32(i % 2 + 8 * (i / 2))));
@@ -121,7 +124,7 @@ static Value joinHalves(Device &d, Value low, Value high, int64_t half) {
       .getResult(0);
 }
 
-/// Registers [half][load][4].
+/// Registers [half][load][word].
 SmallVector<Value> MmaAttention::loadKeys(TilePlace place) {
   int64_t dk = layout.getKeyDim();
   Buffer &key = list.layer["key"];
@@ -135,13 +138,14 @@ SmallVector<Value> MmaAttention::loadKeys(TilePlace place) {
       bool isWhole = 4 * (j + 1) <= dk / kLoadChannels;
       Value chunk = isWhole ? Value() : loadIndex(d, quad, 4 * j, 4, dk / kLoadChannels);
       llvm::append_range(loaded, stream(isWhole ? d.pointer(own, d.i32(j * kKeyChannels))
-                                                : d.pointer(row, d.mul(chunk, d.i32(kLoadChannels)))));
+                                                : d.pointer(row, d.mul(chunk, d.i32(kLoadChannels))),
+                                        loadWords));
     }
   }
   return loaded;
 }
 
-/// Registers [group of 64 channels][slot][4].
+/// Registers [group of 64 channels][slot][word].
 SmallVector<Value> MmaAttention::loadValues(TilePlace place) {
   int64_t dv = layout.getValueDim();
   Buffer &value = list.layer["value"];
@@ -152,14 +156,45 @@ SmallVector<Value> MmaAttention::loadValues(TilePlace place) {
     Value chunk = loadIndex(d, group, 8 * c, 8, dv / kLoadChannels);
     Span own = d.at(valueBase, d.add(d.mul(slots[0], d.i32(dv)), d.mul(chunk, d.i32(kLoadChannels))));
     for (int64_t slot : {0, 1, 8, 9})
-      llvm::append_range(loaded, stream(d.pointer(own, d.i32(slot * dv))));
+      llvm::append_range(loaded, stream(d.pointer(own, d.i32(slot * dv)), loadWords));
   }
   return loaded;
 }
 
+SmallVector<Value> MmaAttention::loadScales(TilePlace place) {
+  SmallVector<Value> loaded;
+  if (!layout.isQuantized())
+    return loaded;
+  Value first = d.add(d.mul(place.logical, d.i32(layout.getPage())), d.mul(place.tile, d.i32(kTileSlots)));
+  for (StringRef pool : {"key", "value"})
+    for (int64_t i : {0, 2}) {
+      Value pair = k.load(list.layer[lowering::scaleOfPool(pool)], {list.sequence, list.kvHead, d.add(first, slots[i])}, 2);
+      loaded.push_back(d.bitcast(pair, d.b.getI32Type()));
+    }
+  return loaded;
+}
+
+SmallVector<Value> MmaAttention::scalesOf(ValueRange loaded, StringRef pool) {
+  SmallVector<Value> scales;
+  for (Value word : loaded.slice(pool == "key" ? 0 : 2, 2)) {
+    Value pair = d.toF32(d.bitcast(word, VectorType::get({2}, d.b.getF16Type())));
+    scales.append({d.element(pair, 0), d.element(pair, 1)});
+  }
+  return scales;
+}
+
+SmallVector<Value> MmaAttention::unpack(ValueRange loaded) {
+  if (!layout.isQuantized())
+    return SmallVector<Value>(loaded);
+  SmallVector<Value> pairs;
+  for (Value word : loaded)
+    llvm::append_range(pairs, unpackCodes(d, word, layout.getElementType()));
+  return pairs;
+}
+
 /// Of this lane's head with its four slots, without scale; two chains of products for each half of the tile.
-SmallVector<Value> MmaAttention::scores(ValueRange keys) {
-  Type element = layout.getType();
+SmallVector<Value> MmaAttention::scores(ValueRange loadedKeys) {
+  SmallVector<Value> keys = unpack(loadedKeys);
   SmallVector<Value> chains[2][2]; // [half][step]
   for (auto &half : chains)
     for (auto &chain : half)
@@ -168,7 +203,7 @@ SmallVector<Value> MmaAttention::scores(ValueRange keys) {
     auto [high, low] = queries.read(j);
     for (int64_t half = 0; half < 2; ++half)
       for (int64_t step = 0; step < 2; ++step) {
-        ValueRange loaded = keys.slice((half * keyLoads + j) * 4 + 2 * step, 2);
+        ArrayRef<Value> loaded = ArrayRef(keys).slice((half * keyLoads + j) * 4 + 2 * step, 2);
         chains[half][step] = multiply(d, {high[2 * step], low[2 * step], high[2 * step + 1], low[2 * step + 1]}, loaded,
                                       chains[half][step], element);
       }
@@ -180,11 +215,13 @@ SmallVector<Value> MmaAttention::scores(ValueRange keys) {
   return sums;
 }
 
-SmallVector<Value> MmaAttention::weigh(TilePlace place, ValueRange keys, MmaState &state,
+SmallVector<Value> MmaAttention::weigh(TilePlace place, ValueRange keys, ValueRange scales, MmaState &state,
                                        SmallVectorImpl<Value> &visible) {
-  Type element = layout.getType();
   Value firstSlot = d.mul(place.tile, d.i32(kTileSlots));
   SmallVector<Value> scores = this->scores(keys);
+  if (layout.isQuantized())
+    for (auto [score, scale] : llvm::zip(scores, scalesOf(scales, "key")))
+      score = d.mulF(score, scale);
   Value top = state.top;
   for (int64_t i = 0; i < 4; ++i) {
     visible.push_back(list.isVisible(list.keyPosition(place.logical, d.add(firstSlot, slots[i])), window));
@@ -217,6 +254,9 @@ SmallVector<Value> MmaAttention::weigh(TilePlace place, ValueRange keys, MmaStat
     weights.push_back(d.select(visible[i], d.exp2(d.subF(scores[i], top)), d.f32(0)));
     state.sum = d.addF(state.sum, weights[i]);
   }
+  if (layout.isQuantized()) // what a hidden slot has for a scale may be anything
+    for (auto [weight, scale, seen] : llvm::zip(weights, scalesOf(scales, "value"), visible))
+      weight = d.select(seen, d.mulF(weight, scale), weight);
   SmallVector<Value> left;
   for (int64_t i = 0; i < 4; i += 2) {
     Value high = pack(d, weights[i], weights[i + 1], element);
@@ -239,16 +279,17 @@ void MmaAttention::addValues(ValueRange weights, ValueRange values, ArrayRef<Val
       [&] {
         SmallVector<Value> next;
         for (auto [index, word] : llvm::enumerate(flat))
-          next.push_back(d.select(visible[index / 4 % 4], word, d.i32(0)));
+          next.push_back(d.select(visible[index / loadWords % 4], word, d.i32(0)));
         return next;
       },
       [&] { return flat; });
+  flat = unpack(flat);
   for (int64_t c = 0; c < valueGroups; ++c)
     for (int64_t i = 0; i < 8; ++i) {
       auto word = [&](int64_t slot) { return flat[(c * 4 + slot) * 4 + i / 2]; };
       Value right[] = {joinHalves(d, word(0), word(1), i % 2), joinHalves(d, word(2), word(3), i % 2)};
       Value *sums = &state.products[(c * 8 + i) * 4];
-      SmallVector<Value> next = multiply(d, weights, right, ArrayRef<Value>(sums, 4), layout.getType());
+      SmallVector<Value> next = multiply(d, weights, right, ArrayRef<Value>(sums, 4), element);
       llvm::copy(next, sums);
     }
 }
@@ -265,30 +306,34 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
         condition, [&] { return (this->*load)({place[0], place[1], place[2]}); },
         [&] { return SmallVector<Value>(otherwise); });
   };
-  int64_t keyRegisters = 8 * keyLoads, valueRegisters = 16 * valueGroups;
+  int64_t keyRegisters = 2 * keyLoads * loadWords, valueRegisters = 4 * valueGroups * loadWords;
+  int64_t loads = 3 + keyRegisters + valueRegisters + scaleWords;
   Value any = d.lt(first, last), zero = d.i32(0);
   SmallVector<Value> place = d.ifThenElse(
       any, [&] { return placeOf(first); }, [&] { return SmallVector<Value>(3, zero); });
   SmallVector<Value> carried(place);
   llvm::append_range(carried, loadIf(any, &MmaAttention::loadKeys, place, SmallVector<Value>(keyRegisters, zero)));
   llvm::append_range(carried, loadIf(any, &MmaAttention::loadValues, place, SmallVector<Value>(valueRegisters, zero)));
+  llvm::append_range(carried, loadIf(any, &MmaAttention::loadScales, place, SmallVector<Value>(scaleWords, zero)));
   llvm::append_range(carried, state.pack());
   carried = d.loop(first, last, step, carried, [&](Value at, ValueRange inner) {
     ValueRange here = inner.take_front(3), keys = inner.slice(3, keyRegisters);
     ValueRange values = inner.slice(3 + keyRegisters, valueRegisters);
-    MmaState folded = MmaState::unpack(inner.drop_front(3 + keyRegisters + valueRegisters));
+    ValueRange scales = inner.slice(3 + keyRegisters + valueRegisters, scaleWords);
+    MmaState folded = MmaState::unpack(inner.drop_front(loads));
     Value next = d.add(at, step), hasNext = d.lt(next, last);
     SmallVector<Value> carriedOn = d.ifThenElse(
         hasNext, [&] { return placeOf(next); }, [&] { return SmallVector<Value>(here); });
     SmallVector<Value> visible, nextPlace(carriedOn);
-    SmallVector<Value> weights = weigh({here[0], here[1], here[2]}, keys, folded, visible);
+    SmallVector<Value> weights = weigh({here[0], here[1], here[2]}, keys, scales, folded, visible);
     llvm::append_range(carriedOn, loadIf(hasNext, &MmaAttention::loadKeys, nextPlace, keys));
     addValues(weights, values, visible, folded);
     llvm::append_range(carriedOn, loadIf(hasNext, &MmaAttention::loadValues, nextPlace, values));
+    llvm::append_range(carriedOn, loadIf(hasNext, &MmaAttention::loadScales, nextPlace, scales));
     llvm::append_range(carriedOn, folded.pack());
     return carriedOn;
   });
-  return MmaState::unpack(ArrayRef(carried).drop_front(3 + keyRegisters + valueRegisters));
+  return MmaState::unpack(ArrayRef(carried).drop_front(loads));
 }
 
 MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState state,
@@ -299,11 +344,22 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
   };
   for (int64_t stage = 0; stage < TileRing::kStages; ++stage)
     fetch(d.add(first, d.mul(step, d.i32(stage))), d.i32(stage));
+  // Scales take few registers: a tile ahead.
+  auto scalesAt = [&](Value at) {
+    return d.ifThenElse(
+        d.lt(at, last), [&] { return loadScales(find(at)); }, [&] { return SmallVector<Value>(scaleWords, d.i32(0)); });
+  };
   SmallVector<Value> carried{d.i32(0)};
+  if (scaleWords > 0)
+    llvm::append_range(carried, scalesAt(first));
   llvm::append_range(carried, state.pack());
   carried = d.loop(first, last, step, carried, [&](Value at, ValueRange inner) {
     Value stage = inner[0];
-    MmaState folded = MmaState::unpack(inner.drop_front());
+    ValueRange scales = inner.slice(1, scaleWords);
+    MmaState folded = MmaState::unpack(inner.drop_front(1 + scaleWords));
+    SmallVector<Value> nextScales;
+    if (scaleWords > 0)
+      nextScales = scalesAt(d.add(at, step));
     waitForCopies(d, TileRing::kStages - 1);
     d.syncWarp();
     SmallVector<Value> keys, values, visible;
@@ -311,7 +367,7 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
       for (int64_t j = 0; j < keyLoads; ++j)
         llvm::append_range(keys, ring.key(stage, d.add(group, d.i32(8 * half)),
                                           loadIndex(d, quad, 4 * j, 4, layout.getKeyDim() / kLoadChannels)));
-    SmallVector<Value> weights = weigh(find(at), keys, folded, visible);
+    SmallVector<Value> weights = weigh(find(at), keys, scales, folded, visible);
     for (int64_t c = 0; c < valueGroups; ++c)
       for (int64_t slot : {0, 1, 8, 9})
         llvm::append_range(values, ring.value(stage, d.add(slots[0], d.i32(slot)),
@@ -321,10 +377,11 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
     fetch(d.add(at, d.mul(step, d.i32(TileRing::kStages))), stage);
     Value next = d.add(stage, d.i32(1));
     SmallVector<Value> carriedOn{d.select(d.eq(next, d.i32(TileRing::kStages)), d.i32(0), next)};
+    llvm::append_range(carriedOn, nextScales);
     llvm::append_range(carriedOn, folded.pack());
     return carriedOn;
   });
-  return MmaState::unpack(ArrayRef(carried).drop_front());
+  return MmaState::unpack(ArrayRef(carried).drop_front(1 + scaleWords));
 }
 
 void MmaAttention::leave(const MmaState &state, AttendBlock &block) {
@@ -380,7 +437,7 @@ static LogicalResult emit(DeviceKernel &k) {
     Value here = d.minS(d.sub(d.i32(groups), firstHead), d.i32(heads));
     QueryFragments queries =
         QueryFragments::load(k, k.buffer(op.getQuery()), row, d.add(d.mul(head, d.i32(groups)), firstHead), here,
-                             layout.getKeyDim(), layout.getType());
+                             layout.getKeyDim(), productType(layout));
     MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(),
                       op.getSoftcap().convertToDouble(), SharedQueries(d, queries));
     d.barrier(); // the queries are there

@@ -81,9 +81,16 @@ public:
 private:
   SmallVector<Value> loadKeys(TilePlace place);
   SmallVector<Value> loadValues(TilePlace place);
+  /// Scales of this lane's slots, of keys and then of values: two registers of two each; none without codes.
+  SmallVector<Value> loadScales(TilePlace place);
+  /// One of them as four f32.
+  SmallVector<Value> scalesOf(ValueRange loaded, StringRef pool);
+  /// Registers of memory as registers of two elements that are multiplied.
+  SmallVector<Value> unpack(ValueRange loaded);
   /// Weights of this lane's slots as left operands; the state's sums shrink where its top grew. `visible` becomes which of
   /// the slots may be seen.
-  SmallVector<Value> weigh(TilePlace place, ValueRange keys, MmaState &state, SmallVectorImpl<Value> &visible);
+  SmallVector<Value> weigh(TilePlace place, ValueRange keys, ValueRange scales, MmaState &state,
+                           SmallVectorImpl<Value> &visible);
   void addValues(ValueRange weights, ValueRange values, ArrayRef<Value> visible, MmaState &state);
   SmallVector<Value> scores(ValueRange keys);
 
@@ -95,7 +102,8 @@ private:
   SharedQueries queries;
   StreamLoad stream;
   kvcache::LayoutAttr layout;
-  int64_t keyLoads, valueGroups;
+  Type element; // that is multiplied
+  int64_t keyLoads, valueGroups, loadWords, scaleWords; // registers of one load, and of a tile's scales
   Value group, quad;        // g and t of this lane
   SmallVector<Value> slots; // of the tile, whose weights and values this lane has
 };

@@ -41,6 +41,9 @@ private:
   void plan();
   void locate();
   void copyTiles(Value tile, Value stage);
+  /// Codes of the next tile are under way in registers while one is multiplied.
+  SmallVector<Value> loadTiles(Value tile);
+  void storeTiles(ValueRange loaded, Value stage);
   void softmax(SmallVectorImpl<Value> &scores, Sums &sums);
   void addValues(ArrayRef<Value> weights, Value stage, Sums &sums);
   void store(Sums &sums);
@@ -98,8 +101,19 @@ void PrefillAttention::locate() {
 
 /// Starts the copy of a tile's keys and values; the weight of slots past the end will be 0.
 void PrefillAttention::copyTiles(Value tile, Value stage) {
-  copyTile(keyTile, keys, layer["key"], true, tile, stage);
-  copyTile(valueTile, values, layer["value"], false, tile, stage);
+  copyTile(keyTile, keys, "key", tile, stage);
+  copyTile(valueTile, values, "value", tile, stage);
+}
+
+SmallVector<Value> PrefillAttention::loadTiles(Value tile) {
+  SmallVector<Value> words = loadTile(keyTile, "key", tile);
+  llvm::append_range(words, loadTile(valueTile, "value", tile));
+  return words;
+}
+
+void PrefillAttention::storeTiles(ValueRange loaded, Value stage) {
+  storeTile(keyTile, keys, loaded.take_front(wordsOf(keyTile)), stage);
+  storeTile(valueTile, values, loaded.take_back(wordsOf(valueTile)), stage);
 }
 
 /// Scores to weights, and what came before on the same scale.
@@ -179,8 +193,13 @@ void PrefillAttention::emit() {
   plan();
   locate();
   SmallVector<Value> fragments = loadQuery(head);
-  copyTiles(firstTile, d.remU(firstTile, kStages));
-  commitCopies(d);
+  bool codes = layout.isQuantized();
+  if (codes) {
+    storeTiles(loadTiles(firstTile), d.remU(firstTile, kStages));
+  } else {
+    copyTiles(firstTile, d.remU(firstTile, kStages));
+    commitCopies(d);
+  }
 
   size_t outputs = layout.getValueDim() / 8 * 4;
   SmallVector<Value> init(outputs, d.f32(0));
@@ -193,13 +212,20 @@ void PrefillAttention::emit() {
   SmallVector<Value> folded = d.loop(firstTile, tiles, d.i32(1), init, [&](Value tile, ValueRange carried) {
     Sums sums = unpack(carried);
     Value next = d.add(tile, d.i32(1)), stage = d.remU(tile, kStages);
-    d.ifThen(d.lt(next, tiles), [&] { copyTiles(next, d.remU(next, kStages)); });
-    commitCopies(d);
-    waitForCopies(d, kStages - 1);
+    SmallVector<Value> loaded;
+    if (codes) {
+      loaded = loadTiles(d.minS(next, d.sub(tiles, d.i32(1))));
+    } else {
+      d.ifThen(d.lt(next, tiles), [&] { copyTiles(next, d.remU(next, kStages)); });
+      commitCopies(d);
+      waitForCopies(d, kStages - 1);
+    }
     d.barrier();
-    SmallVector<Value> weights = hide(tile, scores(fragments, stage));
+    SmallVector<Value> weights = hide(tile, scaled("key", tile, scores(fragments, stage)));
     softmax(weights, sums);
-    addValues(weights, stage, sums);
+    addValues(scaled("value", tile, weights), stage, sums);
+    if (codes)
+      storeTiles(loaded, d.remU(next, kStages));
     d.barrier(); // before the next copy overwrites this stage
     SmallVector<Value> result = sums.out;
     result.append({sums.top[0], sums.top[1], sums.weight[0], sums.weight[1]});

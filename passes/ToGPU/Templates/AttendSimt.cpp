@@ -43,7 +43,7 @@ private:
 void WarpAttention::foldRows(Value logical, Value physical, int64_t firstStep, int64_t steps, AttendState &state) {
   Type f32 = d.b.getF32Type();
   auto vector = VectorType::get({share.width}, f32);
-  SmallVector<Value> slots, visible, values;
+  SmallVector<Value> slots, visible, values, keyScales, valueScales;
   SmallVector<SmallVector<Value>> keys(steps);
   for (int64_t u = 0; u < steps; ++u) {
     Value slot = d.add(share.row(d), d.i32((firstStep + u) * share.rows));
@@ -56,6 +56,8 @@ void WarpAttention::foldRows(Value logical, Value physical, int64_t firstStep, i
     Span key = d.at(list.layer["key"].span, k.offsetOf(list.layer["key"], {physical, d.i32(0), slots[u]}));
     for (int64_t j = 0; j < keyLoads; ++j)
       keys[u].push_back(d.loadConstant(key, share.channel(d, j), share.width));
+    keyScales.push_back(list.scale("key", logical, slots[u]));
+    valueScales.push_back(list.scale("value", logical, slots[u]));
   }
   for (int64_t u = 0; u < steps; ++u)
     for (int64_t j = 0; j < valueLoads; ++j) {
@@ -72,6 +74,8 @@ void WarpAttention::foldRows(Value logical, Value physical, int64_t firstStep, i
       for (int64_t j = 0; j < keyLoads; ++j)
         sums = d.fma(d.toF32(keys[u][j]), queries[h * keyLoads + j], sums);
       Value score = d.warpSum(d.sumOf(sums), share.lanes);
+      if (keyScales[u])
+        score = d.mulF(score, keyScales[u]);
       scores.push_back(d.select(visible[u], capScore(d, score, softcap), d.f32(kHidden)));
       top = d.maxF(top, scores[u]);
     }
@@ -86,6 +90,8 @@ void WarpAttention::foldRows(Value logical, Value physical, int64_t firstStep, i
     for (int64_t u = 0; u < steps; ++u) {
       Value weight = d.select(visible[u], d.exp2(d.subF(scores[u], top)), d.f32(0));
       state.sum[h] = d.addF(state.sum[h], weight);
+      if (valueScales[u]) // what a hidden slot has for a scale may be anything
+        weight = d.select(visible[u], d.mulF(weight, valueScales[u]), weight);
       for (int64_t j = 0; j < valueLoads; ++j)
         state.values[h * valueLoads + j] = d.fma(d.splat(weight, share.width), d.toF32(values[u * valueLoads + j]),
                                                  state.values[h * valueLoads + j]);
@@ -109,7 +115,7 @@ static LogicalResult emit(DeviceKernel &k) {
   int64_t dk = layout.getKeyDim(), dv = layout.getValueDim();
   Buffer &top = k.results[1]; // [T, Hs, S, G]
   int64_t selecting = top.size(1), segments = top.size(2), groups = top.size(3);
-  RowShare share = RowShare::over({dk, dv}, layout.getType());
+  RowShare share = RowShare::over({dk, dv}, layout.getElementType());
   int64_t keyLoads = share.loads(dk), valueLoads = share.loads(dv);
   int64_t heads = std::min<int64_t>(groups, 8);
   while (groups % heads != 0 || (heads > 1 && heads * std::max(keyLoads, valueLoads) * share.width > kMostFloats))

@@ -5,6 +5,7 @@
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/ToGPU/Templates/ContentFields.h"
 #include "passes/ToGPU/Templates/EvictionKey.h"
+#include "passes/ToGPU/Templates/RowStore.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToGPU/Templates/Threshold.h"
 #include "passes/ToLinalg/Lowering.h"
@@ -167,6 +168,9 @@ const Template sparse::device::chooseTemplate{whyNotChoose, emitChoose};
 
 //===-- gather: a warp for each kept slot -------------------------------------------------------------------------===//
 
+/// In the order of the copies.
+static constexpr StringLiteral kPools[] = {"key", "value"};
+
 static std::string always(plan::KernelOp, sparsity::TargetAttr) { return ""; }
 
 static LogicalResult emitGather(DeviceKernel &k) {
@@ -185,12 +189,15 @@ static LogicalResult emitGather(DeviceKernel &k) {
     Value slot = k.load(k.buffer(op.getOrder()), {head, j});
     Value page = d.divU(slot, layout.getPage()), lane = d.remU(slot, layout.getPage());
     Value physical = k.load(layer["table"], {sequence, head, page});
-    d.loop(d.lane(), d.i32(layout.getKeyDim()), d.i32(kWarp), [&](Value channel) {
-      k.store(k.load(layer["key"], {physical, channel, lane}), copies[0], {head, j, channel});
-    });
-    d.loop(d.lane(), d.i32(layout.getValueDim()), d.i32(kWarp), [&](Value channel) {
-      k.store(k.load(layer["value"], {physical, lane, channel}), copies[1], {head, j, channel});
-    });
+    for (auto [pool, copy] : llvm::zip(kPools, copies)) {
+      // Codes move as they are, or as what they stand for.
+      bool asNumbers = copy.span.element != layout.getElementType();
+      d.loop(d.lane(), d.i32(copy.size(2)), d.i32(kWarp), [&, pool = StringRef(pool), &copy = copy](Value channel) {
+        Value x = asNumbers ? readRow(k, layer, pool, {sequence, head, slot, physical, lane}, channel)
+                            : k.load(layer[pool], lowering::placeInPool(pool, physical, lane, channel));
+        k.store(x, copy, {head, j, channel});
+      });
+    }
     d.ifThen(d.eq(d.lane(), d.i32(0)), [&] {
       k.store(k.load(layer["position"], {sequence, head, slot}), copies[2], {head, j});
       for (auto [i, name] : llvm::enumerate(lowering::slotFields(layout)))
@@ -218,6 +225,7 @@ static LogicalResult emitPlace(DeviceKernel &k) {
   k.grid = {layout.getMaxPages(), layout.getKvHeads(), 1};
   k.block = {threads, 1, 1};
 
+  RowStore storeRow(k, layer, threads);
   Value page = d.blockId(0), head = d.blockId(1), sequence = k.load(k.buffer(op.getSequences()), {d.i32(0)});
   Value kept = k.load(k.buffer(op.getKept()), {head}), physical = k.load(layer["table"], {sequence, head, page});
   Value firstSlot = d.mul(page, d.i32(ofPage)), step = d.i32(threads);
@@ -225,15 +233,6 @@ static LogicalResult emitPlace(DeviceKernel &k) {
   Value acts = d.bitAnd(d.ge(kept, d.i32(0)), d.ge(physical, d.i32(0)));
   d.ifThen(acts, [&] {
     Value used = d.maxS(d.minS(d.sub(kept, firstSlot), d.i32(ofPage)), d.i32(0));
-    d.loop(d.i32(0), used, d.i32(1), [&](Value lane) {
-      Value j = d.add(firstSlot, lane);
-      d.loop(d.threadId(), d.i32(layout.getKeyDim()), step, [&](Value channel) {
-        k.store(k.load(*copies[0], {head, j, channel}), layer["key"], {physical, channel, lane});
-      });
-      d.loop(d.threadId(), d.i32(layout.getValueDim()), step, [&](Value channel) {
-        k.store(k.load(*copies[1], {head, j, channel}), layer["value"], {physical, lane, channel});
-      });
-    });
     d.loop(d.threadId(), d.i32(ofPage), step, [&](Value lane) {
       Value slot = d.add(firstSlot, lane), isKept = d.lt(slot, kept), from = d.select(isKept, slot, d.i32(0));
       Value position = d.select(isKept, k.load(*copies[2], {head, from}), d.i32(-1));
@@ -243,11 +242,22 @@ static LogicalResult emitPlace(DeviceKernel &k) {
           k.store(k.load(*copies[3 + i], {head, from}), layer[name], {sequence, head, slot});
       });
     });
-    d.ifThen(d.lt(d.i32(0), used), [&] {
-      rebuildContentFields(k, layer, sequence, head, page, used, threads, [&](Value channel, Value lane) {
-        return k.load(*copies[0], {head, d.add(firstSlot, lane), channel});
-      });
+    d.barrier(); // what merges gets its scales anew
+    d.loop(d.i32(0), used, d.i32(1), [&](Value lane) {
+      Value j = d.add(firstSlot, lane);
+      for (auto [pool, copy] : llvm::zip(kPools, copies)) {
+        auto channelOf = [&, copy = copy](Value channel) { return k.load(*copy, {head, j, channel}); };
+        if (copy->span.element == layout.getElementType())
+          d.loop(d.threadId(), d.i32(copy->size(2)), step, [&, pool = StringRef(pool)](Value channel) {
+            k.store(channelOf(channel), layer[pool], lowering::placeInPool(pool, physical, lane, channel));
+          });
+        else
+          storeRow(pool, {sequence, head, j, physical, lane}, channelOf);
+      }
     });
+    d.barrier();
+    d.ifThen(d.lt(d.i32(0), used),
+             [&] { rebuildContentFields(k, layer, sequence, head, page, physical, used, threads); });
     d.ifThen(d.bitAnd(d.eq(page, d.i32(0)), d.eq(d.threadId(), d.i32(0))), [&] {
       k.store(kept, layer["count"], {sequence, head});
       k.store(d.i32(-1), layer["victim"], {sequence, head});

@@ -1,5 +1,6 @@
 //===-- ContentFields.cpp - What a page knows of its keys ---------------------------------------------------------===//
 #include "passes/ToGPU/Templates/ContentFields.h"
+#include "passes/ToGPU/Templates/RowStore.h"
 #include "passes/ToLinalg/Lowering.h"
 
 using namespace sparse;
@@ -12,15 +13,15 @@ SmallVector<kvcache::FieldAttr> sparse::device::contentFields(kvcache::LayoutAtt
 }
 
 void sparse::device::rebuildContentFields(DeviceKernel &k, LayerBuffers &layer, Value sequence, Value head, Value page,
-                                          Value used, int64_t threads,
-                                          function_ref<Value(Value channel, Value lane)> keyAt) {
+                                          Value physical, Value used, int64_t threads) {
   Device &d = k.d;
   for (kvcache::FieldAttr field : contentFields(layer.layout)) {
     sparsity::PolicyAttrInterface owner = lowering::fieldOwner(layer.layout, field);
     d.loop(d.threadId(), d.i32(layer.layout.getKeyDim()), d.i32(threads), [&](Value channel) {
       Value initial = d.toF32(arith::ConstantOp::create(d.b, d.loc, field.getInit()));
       Value last = d.loop(d.i32(0), used, d.i32(1), initial, [&](Value lane, ValueRange carried) {
-        Value key = d.toF32(keyAt(channel, lane));
+        Value slot = d.add(d.mul(page, d.i32(layer.layout.getPage())), lane);
+        Value key = readRow(k, layer, "key", {sequence, head, slot, physical, lane}, channel);
         Value updated = owner.buildFieldUpdate(d.b, d.loc, field.getName(), carried[0], key);
         // As if it were stored after every key.
         return SmallVector<Value>{d.toF32(d.fromF32(updated, field.getType()))};

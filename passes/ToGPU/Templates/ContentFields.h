@@ -9,10 +9,10 @@ namespace sparse::device {
 /// The fields of pages that follow from keys alone.
 SmallVector<kvcache::FieldAttr> contentFields(kvcache::LayoutAttr layout);
 
-/// By all `threads` of a block: the content fields of a page from its first `used` keys (i32, more than 0), with the bits
-/// that appending the keys one by one gives. `keyAt` is a key's channel as memory has it.
-void rebuildContentFields(DeviceKernel &k, LayerBuffers &layer, Value sequence, Value head, Value page, Value used,
-                          int64_t threads, function_ref<Value(Value channel, Value lane)> keyAt);
+/// By all `threads` of a block: the content fields of a page, whose place in the pool is `physical`, from its first `used`
+/// keys (i32, more than 0), with the bits that appending the keys one by one gives.
+void rebuildContentFields(DeviceKernel &k, LayerBuffers &layer, Value sequence, Value head, Value page, Value physical,
+                          Value used, int64_t threads);
 
 } // namespace sparse::device
 

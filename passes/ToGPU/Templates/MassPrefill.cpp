@@ -40,7 +40,7 @@ private:
 } // namespace
 
 SmallVector<Value> PrefillMass::addRows(Value head, Value tile, ValueRange sums) {
-  SmallVector<Value> own = hide(tile, scores(loadQuery(head), d.i32(0)));
+  SmallVector<Value> own = hide(tile, scaled("key", tile, scores(loadQuery(head), d.i32(0))));
   SmallVector<Value> result(sums);
   Value scale = d.f32(op.getScale().convertToDouble() * M_LOG2E);
   for (unsigned i = 0; i < 2; ++i) {
@@ -74,9 +74,13 @@ void PrefillMass::emit() {
   Value mine = d.add(firstSlot, d.threadId());
   Value writes = d.bitAnd(d.lt(d.threadId(), d.i32(kSlotsOfTile)), d.lt(mine, d.i32(maxSlots)));
   auto some = [&]() -> SmallVector<Value> {
-    copyTile(keyTile, keys, layer["key"], true, tile, d.i32(0));
-    commitCopies(d);
-    waitForCopies(d, 0);
+    if (layout.isQuantized()) {
+      storeTile(keyTile, keys, loadTile(keyTile, "key", tile), d.i32(0));
+    } else {
+      copyTile(keyTile, keys, "key", tile, d.i32(0));
+      commitCopies(d);
+      waitForCopies(d, 0);
+    }
     d.barrier();
     SmallVector<Value> none(kSlotsOfTile / 4, d.f32(0));
     SmallVector<Value> sums =

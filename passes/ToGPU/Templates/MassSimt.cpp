@@ -52,7 +52,7 @@ SmallVector<Value> PageMass::add(PageList &list, Value page, ValueRange sums) {
   int64_t dk = layout.getKeyDim(), loads = share.loads(dk);
   double scale = op.getScale().convertToDouble(), softcap = op.getSoftcap().convertToDouble();
   Value physical = list.physical(page);
-  SmallVector<Value> visible;
+  SmallVector<Value> visible, scales;
   SmallVector<SmallVector<Value>> keys;
   for (size_t u = 0; u < sums.size(); ++u) {
     Value slot = d.add(share.row(d), d.i32(u * share.rows));
@@ -60,6 +60,7 @@ SmallVector<Value> PageMass::add(PageList &list, Value page, ValueRange sums) {
     slot = d.select(inside, slot, d.i32(0));
     visible.push_back(d.bitAnd(inside, list.isVisible(list.keyPosition(page, slot), int64_t(op.getWindow()))));
     Span key = d.at(list.layer["key"].span, k.offsetOf(list.layer["key"], {physical, d.i32(0), slot}));
+    scales.push_back(list.scale("key", page, slot));
     keys.emplace_back();
     for (int64_t j = 0; j < loads; ++j)
       keys.back().push_back(d.loadConstant(key, share.channel(d, j), share.width));
@@ -79,7 +80,8 @@ SmallVector<Value> PageMass::add(PageList &list, Value page, ValueRange sums) {
       Value products = d.zero(VectorType::get({share.width}, d.b.getF32Type()));
       for (int64_t j = 0; j < loads; ++j)
         products = d.fma(d.toF32(keys[u][j]), query[j], products);
-      Value score = capScore(d, d.warpSum(d.sumOf(products), share.lanes), softcap);
+      Value sum = d.warpSum(d.sumOf(products), share.lanes);
+      Value score = capScore(d, scales[u] ? d.mulF(sum, scales[u]) : sum, softcap);
       Value probability = d.select(visible[u], d.exp2(d.subF(score, shift)), d.f32(0));
       next.push_back(d.addF(carried[u], probability));
     }
@@ -98,7 +100,7 @@ static LogicalResult emit(DeviceKernel &k) {
   k.grid = {static_cast<int64_t>(llvm::divideCeil(layout.getMaxPages(), ofBlock)), kvHeads, mass.size(0)};
   k.block = {kWarpsOfBlock * kWarp, 1, 1};
 
-  RowShare share = RowShare::over({layout.getKeyDim()}, layout.getType());
+  RowShare share = RowShare::over({layout.getKeyDim()}, layout.getElementType());
   PageMass pages{k, d, op, layout, share, queryHeads / selecting, d.blockId(2), d.blockId(1)};
   Value sequence = k.load(k.buffer(op.getSequences()), {pages.row}), used = pagesInUse(k, layer, sequence, pages.kvHead);
   Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {pages.row}), d.i32(0));

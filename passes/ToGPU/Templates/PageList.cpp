@@ -42,6 +42,13 @@ Value PageList::keyPosition(Value logical, Value slot) {
   return layer.layout.getSlotted() ? k.load(layer["position"], {sequence, kvHead, at}) : at;
 }
 
+Value PageList::scale(StringRef pool, Value logical, Value slot) {
+  if (!layer.layout.isQuantized())
+    return {};
+  Value at = d.add(d.mul(logical, d.i32(layer.layout.getPage())), slot);
+  return d.toF32(k.load(layer[lowering::scaleOfPool(pool)], {sequence, kvHead, at}));
+}
+
 Value PageList::isVisible(Value position, int64_t window) {
   using arith::CmpIPredicate;
   Value visible = d.cmp(CmpIPredicate::sle, position, queryPosition);
@@ -81,11 +88,9 @@ Value sparse::device::loadRow(DeviceKernel &k, const Buffer &buffer, ValueRange 
 std::string sparse::device::whyNotWideRows(kvcache::LayoutAttr layout) {
   if (!layout.getKeysBySlot())
     return "keys lie by channel; a warp reads them by slot";
+  int64_t width = std::max<int64_t>(8, 16 / layout.getElementBytes());
   for (int64_t dim : {layout.getKeyDim(), layout.getValueDim()})
-    if (dim % 8 != 0)
-      return "a head dimension of " + std::to_string(dim) + " is no multiple of 8";
-  unsigned bits = layout.getType().getIntOrFloatBitWidth();
-  if (bits != 16 && bits != 32)
-    return "cache elements have " + std::to_string(bits) + " bits; 16 and 32 can be read";
+    if (dim % width != 0)
+      return "a head dimension of " + std::to_string(dim) + " is no multiple of " + std::to_string(width);
   return "";
 }

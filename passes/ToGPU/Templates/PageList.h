@@ -16,6 +16,8 @@ struct PageList {
   Value logical(Value i);          // page i of the list
   Value physical(Value logical);   // its place in the pool
   Value keyPosition(Value logical, Value slot); // of a slot of the page; -1 for a free one
+  /// The scale (f32) of the codes of a slot of the page in "key" or "value"; null where pages hold the numbers themselves.
+  Value scale(StringRef pool, Value logical, Value slot);
   /// Whether the row may see a key at that position: live, not in the future, within the model's window (-1: none) and
   /// the layer's policies' view.
   Value isVisible(Value keyPosition, int64_t window);

@@ -28,7 +28,7 @@ PromptBlock::PromptBlock(DeviceKernel &k, Value state, Value query, Value positi
                          int64_t warps)
     : k(k), d(k.d), layer(k.layer(state)), layout(layer.layout), query(k.buffer(query)), positions(k.buffer(positions)),
       sequences(k.buffer(sequences)), window(window), warps(warps), keyTile{layout.getKeyDim()},
-      valueTile{layout.getValueDim()}, element(layout.getType()), lane(d.lane()), inGroup(d.remU(lane, 4)),
+      valueTile{layout.getValueDim()}, element(productType(layout)), lane(d.lane()), inGroup(d.remU(lane, 4)),
       group(d.divU(lane, 4)) {
   sequence = k.load(this->sequences, {d.i32(0)});
 }
@@ -53,27 +53,94 @@ SmallVector<Value> PromptBlock::loadQuery(Value head) {
   return fragments;
 }
 
-void PromptBlock::copyTile(const Tile &shape, Span target, Buffer &pool, bool isKey, Value tile, Value stage) {
-  int64_t chunks = shape.width / kChunk, threads = warps * kWarp, total = kSlotsOfTile * chunks;
-  Value start = d.mul(stage, d.i32(shape.elements()));
+/// The chunks of a tile that are this thread's; `inside` is null where all threads have one.
+void PromptBlock::forChunks(const Tile &shape, function_ref<void(Value index, Value inside)> use) {
+  int64_t threads = warps * kWarp, total = kSlotsOfTile * shape.width / kChunk;
   for (int64_t done = 0; done < total; done += threads) {
     Value index = d.add(d.threadId(), d.i32(done));
-    auto one = [&] {
-      Value slotOfTile = d.divU(index, chunks), chunk = d.remU(index, chunks);
-      Value slot = d.minS(d.add(d.mul(tile, d.i32(kSlotsOfTile)), slotOfTile), d.sub(slots, d.i32(1)));
-      Value page = d.divU(slot, layout.getPage()), inPage = d.remU(slot, layout.getPage());
-      Value physical = k.load(layer["table"], {sequence, kvHead, page});
-      Value channel = d.mul(chunk, d.i32(kChunk));
-      SmallVector<Value> at = isKey ? SmallVector<Value>{physical, channel, inPage}
-                                    : SmallVector<Value>{physical, inPage, channel};
-      Value to = d.add(start, d.add(d.mul(slotOfTile, d.i32(shape.stride())), channel));
-      copyAsync(d, d.pointer(target, to), d.pointer(pool.span, k.offsetOf(pool, at)));
-    };
-    if (done + threads <= total)
-      one();
-    else
-      d.ifThen(d.lt(index, d.i32(total)), one);
+    use(index, done + threads <= total ? Value() : d.lt(index, d.i32(total)));
   }
+}
+
+/// Element of its pool where chunk `index` of a tile begins.
+Value PromptBlock::sourceOf(const Tile &shape, StringRef pool, Value tile, Value index) {
+  int64_t chunks = shape.width / kChunk;
+  Value slot = d.add(d.mul(tile, d.i32(kSlotsOfTile)), d.divU(index, chunks));
+  slot = d.minS(slot, d.sub(slots, d.i32(1)));
+  Value page = d.divU(slot, layout.getPage()), inPage = d.remU(slot, layout.getPage());
+  Value physical = k.load(layer["table"], {sequence, kvHead, page});
+  Value channel = d.mul(d.remU(index, chunks), d.i32(kChunk));
+  return k.offsetOf(layer[pool], lowering::placeInPool(pool, physical, inPage, channel));
+}
+
+Value PromptBlock::targetOf(const Tile &shape, Value stage, Value index) {
+  int64_t chunks = shape.width / kChunk;
+  Value row = d.mul(d.divU(index, chunks), d.i32(shape.stride()));
+  return d.add(d.mul(stage, d.i32(shape.elements())), d.add(row, d.mul(d.remU(index, chunks), d.i32(kChunk))));
+}
+
+void PromptBlock::copyTile(const Tile &shape, Span target, StringRef pool, Value tile, Value stage) {
+  forChunks(shape, [&](Value index, Value inside) {
+    auto copy = [&] {
+      copyAsync(d, d.pointer(target, targetOf(shape, stage, index)),
+                d.pointer(layer[pool].span, sourceOf(shape, pool, tile, index)));
+    };
+    if (inside)
+      d.ifThen(inside, copy);
+    else
+      copy();
+  });
+}
+
+int64_t PromptBlock::wordsOf(const Tile &shape) {
+  return 2 * llvm::divideCeil(kSlotsOfTile * shape.width / kChunk, warps * kWarp);
+}
+
+SmallVector<Value> PromptBlock::loadTile(const Tile &shape, StringRef pool, Value tile) {
+  SmallVector<Value> words;
+  Span codes{layer[pool].span.base, d.b.getI8Type()};
+  forChunks(shape, [&](Value index, Value inside) {
+    Value safe = inside ? d.select(inside, index, d.i32(0)) : index;
+    Value chunk = d.load(codes, sourceOf(shape, pool, tile, safe), kChunk);
+    Value pair = d.bitcast(chunk, VectorType::get({2}, d.b.getI32Type()));
+    words.append({d.element(pair, 0), d.element(pair, 1)});
+  });
+  return words;
+}
+
+void PromptBlock::storeTile(const Tile &shape, Span target, ValueRange loaded, Value stage) {
+  auto four = VectorType::get({4}, d.b.getI32Type());
+  forChunks(shape, [&](Value index, Value inside) {
+    SmallVector<Value> pairs = unpackCodes(d, loaded[0], layout.getElementType());
+    llvm::append_range(pairs, unpackCodes(d, loaded[1], layout.getElementType()));
+    loaded = loaded.drop_front(2);
+    auto store = [&] {
+      d.store(vector::FromElementsOp::create(d.b, d.loc, four, pairs),
+              {d.pointer(target, targetOf(shape, stage, index)), d.b.getI32Type()}, d.i32(0));
+    };
+    if (inside)
+      d.ifThen(inside, store);
+    else
+      store();
+  });
+}
+
+SmallVector<Value> PromptBlock::scaled(StringRef pool, Value tile, ValueRange values) {
+  SmallVector<Value> out(values);
+  if (!layout.isQuantized())
+    return out;
+  Value first = d.add(d.mul(tile, d.i32(kSlotsOfTile)), d.mul(inGroup, d.i32(2)));
+  for (int64_t block = 0; block < kSlotsOfTile / 8; ++block) {
+    Value slot = d.add(first, d.i32(8 * block));
+    Value at = d.minS(slot, d.i32(layout.getMaxSlots() - 2));
+    Value pair = d.toF32(k.load(layer[lowering::scaleOfPool(pool)], {sequence, kvHead, at}, 2));
+    for (int64_t j = 0; j < 2; ++j) {
+      Value scale = d.select(d.lt(d.add(slot, d.i32(j)), slots), d.element(pair, j), d.f32(0));
+      for (int64_t i = 0; i < 2; ++i)
+        out[block * 4 + i * 2 + j] = d.mulF(out[block * 4 + i * 2 + j], scale);
+    }
+  }
+  return out;
 }
 
 SmallVector<Value> PromptBlock::scores(ArrayRef<Value> query, Value stage) {

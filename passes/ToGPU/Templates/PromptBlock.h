@@ -39,10 +39,17 @@ public:
   void locateRows(Value first);
   /// Query fragments of the warp's rows: 4 of every 16 channels.
   SmallVector<Value> loadQuery(Value head);
-  /// Starts the copy of a tile of keys, or values. Slots past the end repeat the last one.
-  void copyTile(const Tile &shape, Span target, Buffer &pool, bool isKey, Value tile, Value stage);
+  /// Starts the copy of a tile of keys, or values ("key", "value"). Slots past the end repeat the last one.
+  void copyTile(const Tile &shape, Span target, StringRef pool, Value tile, Value stage);
+  /// The same of codes, which pass through registers: the loads, and what they become.
+  SmallVector<Value> loadTile(const Tile &shape, StringRef pool, Value tile);
+  void storeTile(const Tile &shape, Span target, ValueRange loaded, Value stage);
+  /// Registers of a thread for that.
+  int64_t wordsOf(const Tile &shape);
   /// Products of query fragments with the tile's keys: 4 of every 8 slots.
   SmallVector<Value> scores(ArrayRef<Value> query, Value stage);
+  /// Two of every 8 slots of each row times the slots' scales in a pool of codes; a scale past the end counts 0.
+  SmallVector<Value> scaled(StringRef pool, Value tile, ValueRange values);
   /// Scores with those of slots that a row may not see replaced.
   SmallVector<Value> hide(Value tile, ValueRange scores);
   int64_t queryHeads() { return query.size(1) / layout.getKeyDim(); }
@@ -62,6 +69,9 @@ public:
   Row row, position;
 
 private:
+  void forChunks(const Tile &shape, function_ref<void(Value index, Value inside)> use);
+  Value sourceOf(const Tile &shape, StringRef pool, Value tile, Value index);
+  Value targetOf(const Tile &shape, Value stage, Value index);
   Value visible(unsigned row, Value slot, Value keyPosition);
 };
 

@@ -24,9 +24,7 @@ static LogicalResult emit(DeviceKernel &k) {
   used = d.minS(used, d.i32(layout.getPage()));
   d.ifThen(d.lt(d.i32(0), used), [&] {
     Value physical = k.load(layer["table"], {sequence, head, page});
-    rebuildContentFields(k, layer, sequence, head, page, used, threads, [&](Value channel, Value lane) {
-      return k.load(layer["key"], {physical, channel, lane});
-    });
+    rebuildContentFields(k, layer, sequence, head, page, physical, used, threads);
   });
   return success();
 }

@@ -11,6 +11,7 @@
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToGPU/Templates/Threshold.h"
 #include "passes/ToGPU/Templates/TileRing.h"
+#include "passes/ToGPU/TensorCore.h"
 
 using namespace sparse;
 using namespace sparse::device;
@@ -311,7 +312,7 @@ static LogicalResult emit(DeviceKernel &k) {
   selection.prepare();
   QueryFragments queries =
       QueryFragments::load(k, k.buffer(op.getQuery()), row, d.mul(head, d.i32(groups)), d.i32(groups),
-                           layout.getKeyDim(), layout.getType());
+                           layout.getKeyDim(), productType(layout));
   MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(),
                     op.getSoftcap().convertToDouble(),
                     SharedQueries(d, queries));

@@ -28,6 +28,9 @@ def import_runner(bundle):
     return attention_case, cuda_driver, plan_runner
 
 
+SCALES = ("key_scale", "value_scale")
+
+
 class Set:
     """Random contents of one layer's cache for a case, full, and a query."""
 
@@ -37,7 +40,15 @@ class Set:
         shape = (case.rows, case.kv_heads, case.max_pages)
         pages = case.rows * case.kv_heads * case.max_pages
         width = case.page * (case.key_dim + case.value_dim)
-        self.pool = torch.empty(pages, width, dtype=dtype, device="cuda").normal_(generator=generator)
+        if case.storage == "i8":
+            self.pool = torch.randint(-127, 128, (pages, width), generator=generator, device="cuda", dtype=torch.int8)
+        else:
+            self.pool = torch.empty(pages, width, dtype=dtype, device="cuda").normal_(generator=generator)
+            self.pool = self.pool.to(torch.float8_e4m3fn) if case.storage else self.pool
+        slots = (*shape[:2], case.max_pages * case.page)
+        unit = 0.02 if case.storage == "i8" else 1.0
+        scales = ((torch.rand(slots, generator=generator, device="cuda") + 0.5) * unit for _ in SCALES)
+        self.scales = {name: scale.half() for name, scale in zip(SCALES, scales)} if case.storage else {}
         self.table = torch.randperm(pages, generator=generator, device="cuda", dtype=torch.int32).view(shape)
         length = case.max_pages * case.page
         self.count = torch.full(shape[:2], length, dtype=torch.int32, device="cuda")
@@ -50,14 +61,29 @@ class Set:
             self.page_max = torch.empty(*shape, case.key_dim, dtype=dtype, device="cuda")
             self.page_min = torch.empty_like(self.page_max)
             for s in range(case.rows):
-                keys = self.pool[self.table[s].long()][..., : case.page * case.key_dim]
+                keys = torch.stack([self.keys(case, s, head) for head in range(case.kv_heads)])
                 keys = keys.view(case.kv_heads, case.max_pages, case.page, case.key_dim)
                 self.page_max[s], self.page_min[s] = keys.amax(2), keys.amin(2)
             if case.fields_by_channel:
                 self.page_max, self.page_min = (f.transpose(2, 3).contiguous() for f in (self.page_max, self.page_min))
 
+    def numbers(self, case, sequence, head, pool, pages):
+        """What readers see of pages in use: f32 [slots, channels]."""
+        data = self.pool[self.table[sequence, head][pages].long()].float()
+        split = case.page * case.key_dim
+        rows = data[:, :split] if pool == "key" else data[:, split:]
+        rows = rows.reshape(len(pages) * case.page, -1)
+        if not self.scales:
+            return rows
+        scale = self.scales[f"{pool}_scale"][sequence, head].view(case.max_pages, case.page)[pages]
+        return rows * scale.float().view(-1, 1)
+
+    def keys(self, case, sequence, head):
+        return self.numbers(case, sequence, head, "key", torch.arange(case.max_pages, device="cuda"))
+
     def pointers(self, case):
         state = {name: getattr(self, name).data_ptr() for name in ("table", "count", "victim")}
+        state |= {name: scale.data_ptr() for name, scale in self.scales.items()}
         state["key"] = self.pool.data_ptr()
         state["value"] = state["key"] + self.key_bytes
         if case.selection:
@@ -74,9 +100,7 @@ class Set:
             own = scores[0, 0].clone()
             own[-1] = float("inf")
             pages = own.topk(case.budget).indices
-        data = self.pool[self.table[0, 0][pages].long()].float()
-        keys = data[:, : case.page * case.key_dim].reshape(-1, case.key_dim)
-        values = data[:, case.page * case.key_dim :].reshape(-1, case.value_dim)
+        keys, values = (self.numbers(case, 0, 0, pool, pages) for pool in ("key", "value"))
         want = torch.softmax(case.scale * query.double() @ keys.double().T, -1) @ values.double()
         got = out[0].view(case.heads, case.value_dim)[:groups]
         return float((got - want).norm() / want.norm())
@@ -86,6 +110,8 @@ def bytes_of_step(case):
     element = {"bf16": 2, "f16": 2, "f32": 4}[case.dtype]
     lists = case.rows * case.kv_heads
     page = case.page * (case.key_dim + case.value_dim) * element
+    if case.storage:
+        page = case.page * (case.key_dim + case.value_dim + 2 * len(SCALES))
     if not case.selection:
         return lists * case.max_pages * page
     return lists * (case.max_pages * 2 * case.key_dim * element + case.budget * page)

@@ -48,6 +48,7 @@ class Case:
     shows_list: bool = True  # the selected pages are outputs, too, so that kernels between them stay apart
     full: bool = False  # from the projections: query and key are rotated, key and value appended
     prefill: bool = False  # the rows are a chunk of one sequence, its last positions
+    storage: str = ""  # i8 or f8E4M3FN: pages hold codes
 
     @property
     def scale(self):
@@ -104,7 +105,8 @@ def _layout(case):
         f"#kvcache.layout<kv_heads = {case.kv_heads}, key_dim = {case.key_dim}, value_dim = {case.value_dim}, "
         f"page = {case.page}, type = {case.dtype}, slotted = {str(case.slotted).lower()}, max_pages = {case.max_pages}, "
         f"caps = {caps}, prefill_cap = none, fields = [{', '.join(fields)}], policies = [{', '.join(policies)}], "
-        f"keys_by_slot = true, fields_by_channel = {str(case.fields_by_channel).lower()}>"
+        f"keys_by_slot = true, fields_by_channel = {str(case.fields_by_channel).lower()}"
+        f"{f', storage = {case.storage}' if case.storage else ''}>"
     )
 
 

@@ -16,6 +16,28 @@ def to_bits(values, dtype):
     return rounded, (rounded.astype(np.uint32) << 16).view(np.float32)
 
 
+FLOAT8 = np.array(  # E4M3, by code; the last of each sign is NaN
+    [
+        (-1.0) ** (code >> 7) * ((8 + code % 8) * 2.0 ** ((code >> 3) % 16 - 10) if code % 128 > 7 else code % 8 * 2.0**-9)
+        for code in range(256)
+    ],
+    np.float32,
+)
+
+
+def to_codes(values, storage):
+    """Codes (u8), scales of the last axis (f16), and what they stand for (f32)."""
+    most = 127 if storage == "i8" else 448
+    scales = np.clip(np.abs(values).max(-1, keepdims=True) / most, 2.0**-14, 65504).astype(np.float16)
+    units = values / scales.astype(np.float32)
+    if storage == "i8":
+        codes = np.rint(units).clip(-127, 127).astype(np.int8)
+        return codes.view(np.uint8), scales[..., 0], codes.astype(np.float32) * scales.astype(np.float32)
+    order = np.argsort(FLOAT8[:127])  # any code does for a reader
+    codes = order[np.searchsorted(FLOAT8[:127][order], np.abs(units)).clip(0, 126)] + 128 * (units < 0)
+    return codes.astype(np.uint8), scales[..., 0], FLOAT8[codes] * scales.astype(np.float32)
+
+
 class Cache:
     """Random contents of every component of the layer, as the kernels see them."""
 
@@ -53,8 +75,14 @@ class Cache:
                     own = self.position[s, h, :n]
                     own[(rng.random(n) < 0.1) & (np.arange(n) % c.page != 0) & (own != self.positions[s])] = -1
                     self.tail[s, h] = int(np.argmax(self.position[s, h]))
-        key_bits, self.key = to_bits(self.key, c.dtype)
-        value_bits, self.value = to_bits(self.value, c.dtype)
+        self.scales = {}
+        if c.storage:
+            key_bits, key_scales, self.key = to_codes(self.key * 0.3, c.storage)
+            value_bits, value_scales, self.value = to_codes(self.value * 0.3, c.storage)
+            self.scales = {"key_scale": key_scales, "value_scale": value_scales}
+        else:
+            key_bits, self.key = to_bits(self.key, c.dtype)
+            value_bits, self.value = to_bits(self.value, c.dtype)
         self._make_fields(rng, shape, ties)
         # Slots that hold nothing hold NaN.
         used = self._slot_positions() >= 0
@@ -62,11 +90,14 @@ class Cache:
             used = np.arange(slots) < self.count[..., None]
         by_page = np.zeros((pages, c.page), bool)
         by_page[self.table.reshape(-1)] = used.reshape(-1, c.page)
-        quiet = {"f32": 0x7FC00000, "bf16": 0x7FC0, "f16": 0x7E00}[c.dtype]
+        quiet = {"f32": 0x7FC00000, "bf16": 0x7FC0, "f16": 0x7E00, "i8": 0x80, "f8E4M3FN": 0x7F}[c.storage or c.dtype]
         key_bits, value_bits = key_bits.copy(), value_bits.copy()
         key_bits[~by_page] = quiet
         value_bits[~by_page] = quiet
         self.pool = np.concatenate([key_bits.reshape(pages, -1), value_bits.reshape(pages, -1)], 1)
+        for name, of_page in self.scales.items():
+            of_page = np.where(by_page, of_page, np.float16(np.nan))
+            self.scales[name] = of_page[self.table].reshape(*shape, slots).view(np.uint16)
         self.key_bytes = c.page * c.key_dim * key_bits.itemsize
 
     def _slot_positions(self):
@@ -98,7 +129,7 @@ class Cache:
         arrays = {"table": self.table, "count": self.count, "victim": self.victim}
         if self.case.slotted:
             arrays |= {"position": self.position, "tail": self.tail}
-        return arrays | {name: bits for name, (bits, _) in self.fields.items()}
+        return arrays | self.scales | {name: bits for name, (bits, _) in self.fields.items()}
 
     def pages_used(self, sequence, head):
         return -(-int(self.count[sequence, head]) // self.case.page)

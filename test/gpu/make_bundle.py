@@ -50,6 +50,8 @@ def random_case(rng, index):
         alone = case.groups == 1 or rng.random() < 0.2
         case.fields_by_channel = alone and case.max_pages % 8 == 0 and rng.random() < 0.6
     case.mass = rng.random() < 0.4
+    if key_dim % 16 == 0 and case.value_dim % 16 == 0 and rng.random() < 0.3:
+        case.storage = rng.choice(["i8", "f8E4M3FN"])
     if rng.random() < 0.2:
         as_prompt(rng, case)
     return case
@@ -59,6 +61,7 @@ def as_prompt(rng, case):
     """Makes the rows those of a prompt, in a form that tensor cores take."""
     case.prefill, case.selection, case.softcap = True, None, 0.0
     case.key_dim, case.value_dim = rng.choice([32, 64, 96, 128]), rng.choice([16, 64, 96, 128])
+    case.storage = rng.choice(["", "", "i8", "f8E4M3FN"])
     case.dtype = rng.choice(["bf16", "f16"])
     case.rows = rng.choice([16, 48, 128])
     case.max_pages = min(case.max_pages, 100)
@@ -86,6 +89,10 @@ def llama_cases():
         Case("quest_32k_b8", kv_heads=8, rows=8, max_pages=2048, selection=selected, **shape),
         Case("dense_32k_b8", kv_heads=8, rows=8, max_pages=2048, **shape),
         Case("dense_32k", kv_heads=8, max_pages=2048, **shape),
+        Case("quest_32k_b8_int8", kv_heads=8, rows=8, max_pages=2048, selection=selected, storage="i8", **shape),
+        Case("dense_32k_b8_int8", kv_heads=8, rows=8, max_pages=2048, storage="i8", **shape),
+        Case("dense_32k_b8_fp8", kv_heads=8, rows=8, max_pages=2048, storage="f8E4M3FN", **shape),
+        Case("dense_32k_int8", kv_heads=8, max_pages=2048, storage="i8", **shape),
     ]
 
 

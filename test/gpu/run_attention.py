@@ -93,6 +93,8 @@ def check(case, cache, query, sequences, positions, active, got, tolerance, shar
     lse_tolerance = 1e-4 + 10 * tolerance
     mass = np.zeros((case.batch, case.kv_heads, case.max_pages * case.page))
     known = np.ones(case.batch, bool)
+    if case.storage:
+        tolerance *= 5  # weights times scales are products of f16, and small
     if case.prefill:
         tolerance, lse_tolerance = PROMPT_ERROR[case.dtype], PROMPT_ERROR[case.dtype]
     for row in range(case.rows):

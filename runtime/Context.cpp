@@ -564,11 +564,6 @@ void Context::fillRandom(uint32_t seq, uint64_t n, uint64_t seed) {
   requireFree(seq);
   if (kv->length(seq) != 0)
     fail(Code::FailedPrecondition, "the sequence is not empty");
-  DType type = DType::I8;
-  parseDType(artifact->manifest().model.kvDType, type);
-  if (type != DType::F32 && type != DType::BF16 && type != DType::F16)
-    fail(Code::Unimplemented, "cannot make up a cache of element type %s",
-         artifact->manifest().model.kvDType.c_str());
   bool content = false;
   for (const LayerLayout &layout : kv->layouts()) {
     if (layout.slotted || std::any_of(layout.caps.begin(), layout.caps.end(),
@@ -582,7 +577,7 @@ void Context::fillRandom(uint32_t seq, uint64_t n, uint64_t seed) {
   beginStep();
   kv->reserve(seq, n, Append::Prefill);
   kv->advance(seq, n, Append::Prefill);
-  fillPages(*kv, seq, type, seed, *parallel);
+  fillPages(*kv, seq, seed, *parallel);
   kv->storeCounts(seq);
   rebuild(seq);
 }

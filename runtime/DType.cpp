@@ -21,6 +21,7 @@ size_t sparse::runtime::dtypeBytes(DType type) {
     return 2;
   case DType::I8:
   case DType::U8:
+  case DType::F8E4M3:
   case DType::Bool:
     return 1;
   }
@@ -35,7 +36,8 @@ bool sparse::runtime::parseDType(const std::string &name, DType &type) {
                {"f16", "F16", DType::F16}, {"bf16", "BF16", DType::BF16},
                {"i64", "I64", DType::I64}, {"i32", "I32", DType::I32},
                {"i16", "I16", DType::I16}, {"i8", "I8", DType::I8},
-               {"u8", "U8", DType::U8},    {"bool", "BOOL", DType::Bool}};
+               {"u8", "U8", DType::U8},    {"bool", "BOOL", DType::Bool},
+               {"f8e4m3fn", "F8_E4M3", DType::F8E4M3}};
   for (const auto &entry : names) {
     if (name == entry.lower || name == entry.upper) {
       type = entry.type;
@@ -118,6 +120,8 @@ bool sparse::runtime::encodeElement(DType type, double value, void *out) {
     return encodeInteger<uint8_t>(value, out);
   case DType::Bool:
     return encodeInteger<bool>(value, out);
+  case DType::F8E4M3:
+    return false;
   }
   return false;
 }

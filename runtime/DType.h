@@ -8,7 +8,7 @@
 
 namespace sparse::runtime {
 
-enum class DType { F64, F32, F16, BF16, I64, I32, I16, I8, U8, Bool };
+enum class DType { F64, F32, F16, BF16, I64, I32, I16, I8, U8, F8E4M3, Bool };
 
 /// Bytes of one element.
 size_t dtypeBytes(DType type);

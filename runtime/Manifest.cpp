@@ -198,6 +198,11 @@ static LayerLayout parseLayer(const JsonRef &json, const ModelFacts &facts) {
   layout.maxPages = json.getInt("max_pages", 1, 1 << 30);
   if (layout.maxSlots() > (uint64_t(1) << 31) - 1)
     json.fail("more slots than an i32 can count");
+  // Absent in artifacts that know no codes.
+  const std::string &dtype =
+      json.has("dtype") ? json.getString("dtype") : facts.kvDType;
+  if (!parseDType(dtype, layout.dtype))
+    json.fail("'" + dtype + "' is no element type of pages");
   layout.slotted = json.at("slotted").asBool();
   layout.writesInPlace = json.at("writes_in_place").asBool();
   JsonRef caps = json.at("caps");

@@ -46,6 +46,7 @@ struct LayerLayout {
   uint64_t maxPages = 0;     ///< width of the page table
   std::vector<int64_t> caps; ///< per head; -1 = no cap
   PrefillCap prefillCap = PrefillCap::None;
+  DType dtype = DType::F32; ///< of pages: of keys and values, or of their codes
   bool slotted = false;
   bool writesInPlace = false;
   std::vector<Component> components;

@@ -14,6 +14,11 @@ static void fillPage(uint8_t *page, uint64_t bytes, DType type,
   state = state * 0x9e3779b97f4a7c15u + 1;
   for (uint64_t i = 0; i < bytes / element; ++i) {
     state = state * 6364136223846793005u + 1442695040888963407u;
+    if (element == 1) { // codes; 0x7f and 0xff are no numbers of E4M3
+      auto code = static_cast<uint8_t>(state >> 56);
+      page[i] = type == DType::F8E4M3 && (code & 0x7f) == 0x7f ? code - 1 : code;
+      continue;
+    }
     float value = static_cast<float>(static_cast<int32_t>(state >> 32)) *
                   (1.0f / 2147483648.0f);
     if (type == DType::F32) {
@@ -32,7 +37,7 @@ static uint64_t stateOf(uint64_t seed, uint32_t layer, uint32_t head,
 }
 
 static void fillOnHost(const Cache &cache, uint32_t seq, uint32_t layer,
-                       DType type, uint64_t seed, Parallel &parallel) {
+                       uint64_t seed, Parallel &parallel) {
   const LayerLayout &layout = cache.layouts()[layer];
   parallel.forEach(layout.kvHeads, [&](int64_t task) {
     uint32_t head = static_cast<uint32_t>(task);
@@ -40,7 +45,7 @@ static void fillOnHost(const Cache &cache, uint32_t seq, uint32_t layer,
       fillPage(cache.keyBase(layer) +
                    static_cast<uint64_t>(cache.pageAt(seq, layer, head, i)) *
                        layout.pageBytes,
-               layout.pageBytes, type, stateOf(seed, layer, head, i));
+               layout.pageBytes, layout.dtype, stateOf(seed, layer, head, i));
   });
 }
 
@@ -99,20 +104,21 @@ static void fillOnDevice(const Cache &cache, uint32_t seq, uint32_t layer,
   }
 }
 
-void sparse::runtime::fillPages(const Cache &cache, uint32_t seq, DType type,
-                                uint64_t seed, Parallel &parallel) {
+void sparse::runtime::fillPages(const Cache &cache, uint32_t seq, uint64_t seed,
+                                Parallel &parallel) {
   std::unique_ptr<Block> block;
-  uint64_t blockPage = 0;
+  const LayerLayout *blockLayout = nullptr;
   for (uint32_t layer = 0; layer < cache.layouts().size(); ++layer) {
     if (cache.storage().onHost()) {
-      fillOnHost(cache, seq, layer, type, seed, parallel);
+      fillOnHost(cache, seq, layer, seed, parallel);
       continue;
     }
-    uint64_t pageBytes = cache.layouts()[layer].pageBytes;
-    if (pageBytes != blockPage)
-      block = std::make_unique<Block>(pageBytes, cache.usage(seq).pages, type,
-                                      seed, parallel);
-    blockPage = pageBytes;
+    const LayerLayout &layout = cache.layouts()[layer];
+    if (!blockLayout || layout.pageBytes != blockLayout->pageBytes ||
+        layout.dtype != blockLayout->dtype)
+      block = std::make_unique<Block>(layout.pageBytes, cache.usage(seq).pages,
+                                      layout.dtype, seed, parallel);
+    blockLayout = &layout;
     fillOnDevice(cache, seq, layer, *block);
   }
 }

@@ -10,7 +10,7 @@ namespace sparse::runtime {
 /// Fills all pages of a sequence with numbers in [-1, 1) that depend on `seed`
 /// alone. On the host every page has its own; on a device a block of them is
 /// repeated, because they have to be copied there.
-void fillPages(const Cache &cache, uint32_t seq, DType type, uint64_t seed,
+void fillPages(const Cache &cache, uint32_t seq, uint64_t seed,
                Parallel &parallel);
 
 /// Some megabytes of random weights with a standard deviation of 0.02; zeros

@@ -111,10 +111,13 @@ SmallVector<LayoutAttr::Component> LayoutAttr::getComponents() const {
     components.push_back({"position", tensor({dyn, heads, getMaxSlots()}, i32), Scope::Slot, minusOne});
     components.push_back({"tail", tensor({dyn, heads}, i32), Scope::Head, minusOne});
   }
-  if (isQuantized())
+  if (isQuantized()) {
+    // A slot that nobody has written is within [-1, 1].
+    double init = 1.0 / (getElementType().isInteger(8) ? 127 : 448);
     for (StringRef name : {"key_scale", "value_scale"})
       components.push_back({name, tensor({dyn, heads, getMaxSlots()}, b.getF16Type()), Scope::Slot,
-                            FloatAttr::get(b.getF16Type(), 0.0)});
+                            FloatAttr::get(b.getF16Type(), init)});
+  }
   for (auto field : getFields().getAsRange<FieldAttr>()) {
     SmallVector<int64_t> shape{dyn, heads};
     if (field.getScope() == Scope::Slot)

@@ -20,6 +20,10 @@ static StringRef typeName(Type type) {
     return "bf16";
   if (type.isF16())
     return "f16";
+  if (isa<Float8E4M3FNType>(type))
+    return "f8e4m3fn";
+  if (type.isInteger(8))
+    return "i8";
   return type.isInteger(32) ? "i32" : "i64";
 }
 
@@ -123,6 +127,7 @@ llvm::json::Value sparse::package::layoutToJSON(kvcache::LayoutAttr layout) {
                 {"page_bytes", layout.getPageBytes()},
                 {"key_bytes", layout.getKeyBytes()},
                 {"slot_bytes", layout.getPageBytes() / layout.getPage()},
+                {"dtype", typeName(layout.getElementType())},
                 {"slotted", layout.getSlotted()},
                 {"max_pages", layout.getMaxPages()},
                 {"caps", std::move(caps)},

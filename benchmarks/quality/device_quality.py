@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--from", dest="start", type=int, default=1024, metavar="N",
                         help="position from which to average (default: 1024)")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="processes on the GPU (default: 4)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these methods, besides dense")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--logits", type=Path, help=argparse.SUPPRESS)
@@ -81,11 +83,12 @@ def main() -> None:
                 raise RuntimeError(f"{name}: {done.stderr.strip()[-500:]}")
             return json.loads(done.stdout)
 
-        names = [name for name in policies() if (arguments.bundle / f"{name}.spx").exists()]
+        names = [name for name in arguments.only or policies() if (arguments.bundle / f"{name}.spx").exists()]
         print(f"{'method':<26} {'perplexity':>10} {'KL':>9} {'KL max':>8} {'top-1':>7} {'KV MB':>7} {'s':>6}")
         rows = []
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            for row in [run("dense"), *pool.map(run, [name for name in names if name != "dense"])]:
+            # One by one: a row that takes long keeps none of those before it.
+            for row in chain([run("dense")], pool.map(run, [name for name in names if name != "dense"])):
                 rows.append(row)
                 print(
                     f"{row['name']:<26} {row['perplexity']:>10.4f} {row['kl']:>9.2e} {row['kl_max']:>8.3f} "

@@ -81,6 +81,11 @@ LogicalResult AttendOp::verify() {
   return success();
 }
 
+int64_t AttendPartOp::slotsOfSegment(kvcache::LayoutAttr layout, int64_t segment, int64_t segments) {
+  int64_t pages = segment > 0 ? segment : llvm::divideCeil(layout.getMaxPages(), segments);
+  return pages * layout.getPage();
+}
+
 Value SampleOp::getTied(Value result) {
   if (result == getNewIds())
     return getIds();

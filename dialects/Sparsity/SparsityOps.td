@@ -84,12 +84,21 @@ def Sparsity_AttendPartOp : Sparsity_Op<"attend_part", [Pure, AttrSizedOperandSe
     weighted sum of values `out` f32 [T, Hs, S, G * value_dim], the largest score `top` and the sum of weights `sum` f32 [T,
     Hs, S, G], with G the query heads of a selecting head. Segments past the end of the list are unspecified. The
     segments depend on the list's length alone, never on the batch or the machine.
+
+    For `sparsity.mass_of_scores`, a dense list may leave its `scores`, too: f32 [T, Hk, S, P, G], with P the slots of the
+    longest segment; entry p of segment s is the score of the p-th slot of the segment's pages, less than -5e29 for a slot
+    that the row may not see. Entries past the end are unspecified.
   }];
   let arguments = (ins Sparsity_Tensor:$query, KVCache_LayerType:$state, Sparsity_Tensor:$positions,
                        Sparsity_Tensor:$sequences, Optional<Sparsity_Tensor>:$indices, Optional<Sparsity_Tensor>:$count,
                        I64Attr:$segment, F32Attr:$scale, DefaultValuedAttr<F32Attr, "0.0f">:$softcap,
                        DefaultValuedAttr<I64Attr, "-1">:$window);
-  let results = (outs Sparsity_Tensor:$out, Sparsity_Tensor:$top, Sparsity_Tensor:$sum);
+  let results = (outs Sparsity_Tensor:$out, Sparsity_Tensor:$top, Sparsity_Tensor:$sum,
+                      Variadic<Sparsity_Tensor>:$scores);
+  let extraClassDeclaration = [{
+    /// Slots of the longest segment of a dense list of `pages` pages in `segments` segments.
+    static int64_t slotsOfSegment(::sparse::kvcache::LayoutAttr layout, int64_t segment, int64_t segments);
+  }];
 }
 
 def Sparsity_CombineOp : Sparsity_Op<"combine", [Pure]> {
@@ -112,6 +121,25 @@ def Sparsity_MassOp : Sparsity_Op<"mass", [Pure, AttrSizedOperandSegments]> {
                        Optional<Sparsity_Tensor>:$indices, Optional<Sparsity_Tensor>:$count, F32Attr:$scale,
                        DefaultValuedAttr<F32Attr, "0.0f">:$softcap, DefaultValuedAttr<I64Attr, "-1">:$window,
                        UnitAttr:$prefill);
+  let results = (outs Sparsity_Tensor:$mass);
+}
+
+def Sparsity_MassOfScoresOp : Sparsity_Op<"mass_of_scores", [Pure]> {
+  let summary = "the attention probability that each slot received, from scores that attention has left";
+  let description = [{
+    As `sparsity.mass` of decode rows over dense lists, without reading a key again: mass[b, g, s] = sum over the query heads
+    of KV head g of exp(score - lse) for visible slots, 0 elsewhere. `scores` is of `sparsity.attend_part` with the same
+    `segment`.
+
+    ```mlir
+    %parts, %tops, %sums, %scores = sparsity.attend_part %q, %state, %positions, %sequences {segment = 16 : i64, …} : …
+    %out, %lse = sparsity.combine %parts, %tops, %sums, …
+    %mass = sparsity.mass_of_scores %scores, %lse, %state, %positions, %sequences, %active {segment = 16 : i64} : …
+    ```
+  }];
+  let arguments = (ins Sparsity_Tensor:$scores, Sparsity_Tensor:$lse, KVCache_LayerType:$state,
+                       Sparsity_Tensor:$positions, Sparsity_Tensor:$sequences, Sparsity_Tensor:$active,
+                       I64Attr:$segment);
   let results = (outs Sparsity_Tensor:$mass);
 }
 

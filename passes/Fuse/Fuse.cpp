@@ -94,6 +94,7 @@ private:
   LogicalResult packLinears(func::FuncOp func, WeightPacker &packer);
   void mergeLinears(func::FuncOp func, WeightPacker &packer);
   void splitAttention(func::FuncOp func);
+  sparsity::MassOp massOf(sparsity::AttendOp attend);
   int64_t segmentLength(kvcache::LayoutAttr layout);
   int64_t segmentCount(int64_t rows, kvcache::LayoutAttr layout);
   std::vector<Cluster> findClusters(func::FuncOp func);
@@ -243,7 +244,13 @@ void Fuse::splitAttention(func::FuncOp func) {
     auto perQuery = RankedTensorType::get({rows, selecting, segments, groups}, b.getF32Type());
     auto values = RankedTensorType::get({rows, selecting, segments, groups * layout.getValueDim()}, b.getF32Type());
     auto length = b.getI64IntegerAttr(pagesOfSegment);
-    auto part = sparsity::AttendPartOp::create(b, op.getLoc(), TypeRange{values, perQuery, perQuery}, op.getQuery(),
+    SmallVector<Type> types{values, perQuery, perQuery};
+    sparsity::MassOp mass = massOf(op);
+    if (mass) {
+      int64_t slots = sparsity::AttendPartOp::slotsOfSegment(layout, pagesOfSegment, segments);
+      types.push_back(RankedTensorType::get({rows, selecting, segments, slots, groups}, b.getF32Type()));
+    }
+    auto part = sparsity::AttendPartOp::create(b, op.getLoc(), types, op.getQuery(),
                                                op.getState(), op.getPositions(), op.getSequences(), op.getIndices(),
                                                op.getCount(), length, op.getScaleAttr(), op.getSoftcapAttr(),
                                                op.getWindowAttr());
@@ -252,7 +259,27 @@ void Fuse::splitAttention(func::FuncOp func) {
                                                op.getCount(), length);
     op->replaceAllUsesWith(combine);
     op->erase();
+    if (!mass)
+      continue;
+    b.setInsertionPoint(mass);
+    Value received = sparsity::MassOfScoresOp::create(b, mass.getLoc(), mass.getMass().getType(),
+                                                      part.getScores().front(), mass.getLse(), mass.getState(),
+                                                      mass.getPositions(), mass.getSequences(), mass.getActive(), length);
+    mass.replaceAllUsesWith(received);
+    mass.erase();
   }
+}
+
+/// What slots receive from this attention, where a dense list's scores tell it.
+sparsity::MassOp Fuse::massOf(sparsity::AttendOp attend) {
+  for (Operation *user : attend.getLse().getUsers()) {
+    auto mass = dyn_cast<sparsity::MassOp>(user);
+    if (mass && !mass.getIndices() && !attend.getIndices() && mass.getQuery() == attend.getQuery() &&
+        mass.getState() == attend.getState() && mass.getScale() == attend.getScale() &&
+        mass.getSoftcap() == attend.getSoftcap() && mass.getWindow() == attend.getWindow())
+      return mass;
+  }
+  return {};
 }
 
 /// Elementwise ops join the kernel of the operand that is computed last, when that kernel is a linear layer (or

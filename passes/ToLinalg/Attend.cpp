@@ -197,13 +197,16 @@ static int64_t tileRows(KernelContext &k, bool prefill, int64_t rows) {
   return rows % tile == 0 ? tile : 1;
 }
 
-/// Folds pages [first, last) of the list into { largest score [n], sum of weights [n], weighted values [n, dv] }.
-static SmallVector<Value> foldPages(QueryTile &t, Value row, Value indices, Value first, Value last) {
+/// Folds pages [first, last) of the list into { largest score [n], sum of weights [n], weighted values [n, dv] }. `kept`
+/// (f32 [slots, n], or null) gets the scores, as a fourth.
+static SmallVector<Value> foldPages(QueryTile &t, Value row, Value indices, Value first, Value last, Value kept = {}) {
   Emitter &e = t.e;
   Type f32 = e.b.getF32Type();
   int64_t n = t.queries(), width = t.state.layout.getValueDim();
   SmallVector<Value> init{e.filled({n}, e.f32(kHidden)), e.filled({n}, e.f32(0)),
                           e.filled({n, width}, e.f32(0))};
+  if (kept)
+    init.push_back(kept);
   return e.loop(first, last, init, [&](Value i, ValueRange carried) {
     Value logical = pageAt(t, row, t.head, indices, i);
     Value physical = t.physicalPage(logical);
@@ -254,7 +257,16 @@ static SmallVector<Value> foldPages(QueryTile &t, Value row, Value indices, Valu
                              [](OpBuilder &b, Location loc, ValueRange a) -> Value {
                                return arith::MaximumFOp::create(b, loc, a[1], a[0]);
                              });
-    return SmallVector<Value>{newTop, sum, out};
+    SmallVector<Value> next{newTop, sum, out};
+    if (kept) {
+      Value bySlot = e.generic(scores, e.empty({t.page(), n}, f32), {e.map(2, {1, 0}), all},
+                               {Iter::parallel, Iter::parallel},
+                               [](OpBuilder &, Location, ValueRange a) -> Value { return a[0]; });
+      SmallVector<OpFoldResult> at{e.mul(e.sub(i, first), e.index(t.page())), e.b.getIndexAttr(0)};
+      SmallVector<OpFoldResult> sizes{e.b.getIndexAttr(t.page()), e.b.getIndexAttr(n)}, ones(2, e.b.getIndexAttr(1));
+      next.push_back(tensor::InsertSliceOp::create(e.b, e.loc, bySlot, carried[3], at, sizes, ones));
+    }
+    return next;
   });
 }
 
@@ -327,6 +339,12 @@ void sparse::lowering::lowerAttendPart(Emitter &e, KernelContext &k, sparsity::A
 
   SmallVector<Value> outputs{e.empty({shape[0], selecting, shape[2], groups * width}, f32), e.empty(shape, f32),
                              e.empty(shape, f32)};
+  int64_t slots = 0; // of a segment whose scores stay
+  if (!op.getScores().empty()) {
+    ArrayRef<int64_t> kept = cast<RankedTensorType>(op.getScores().front().getType()).getShape();
+    slots = kept[3];
+    outputs.push_back(e.empty(kept, f32));
+  }
   SmallVector<Value> results = e.parallel(
       {shape[2], shape[0], selecting}, outputs, [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
         Value row = ivs[1], head = ivs[2];
@@ -337,17 +355,67 @@ void sparse::lowering::lowerAttendPart(Emitter &e, KernelContext &k, sparsity::A
         Value pages = pageCount(t, row, head, count), length = segmentLength(e, pages, segment, shape[2]);
         Value first = e.mul(ivs[0], length);
         Value last = e.min(pages, e.add(first, length));
-        SmallVector<Value> folded = foldPages(t, row, indices, first, last);
+        Value kept = slots ? e.empty({slots, groups}, f32) : Value();
+        SmallVector<Value> folded = foldPages(t, row, indices, first, last, kept);
         Value flat = tensor::CollapseShapeOp::create(e.b, e.loc, RankedTensorType::get({groups * width}, f32),
                                                      folded[2], ArrayRef<ReassociationIndices>{{0, 1}});
         SmallVector<OpFoldResult> at{row, head, ivs[0], e.b.getIndexAttr(0)};
-        return {{flat, at, {1, 1, 1, groups * width}},
-                {folded[0], at, {1, 1, 1, groups}},
-                {folded[1], at, {1, 1, 1, groups}}};
+        SmallVector<Emitter::Piece> pieces{{flat, at, {1, 1, 1, groups * width}},
+                                           {folded[0], at, {1, 1, 1, groups}},
+                                           {folded[1], at, {1, 1, 1, groups}}};
+        if (kept) {
+          at.push_back(e.b.getIndexAttr(0));
+          pieces.push_back({folded[3], at, {1, 1, 1, slots, groups}});
+        }
+        return pieces;
       });
   k.set(op.getOut(), results[0]);
   k.set(op.getTop(), results[1]);
   k.set(op.getSum(), results[2]);
+  for (Value scores : op.getScores())
+    k.set(scores, results[3]);
+}
+
+void sparse::lowering::lowerMassOfScores(Emitter &e, KernelContext &k, sparsity::MassOfScoresOp op) {
+  LayerState state = k.layer(op.getState());
+  kvcache::LayoutAttr layout = state.layout;
+  Value scores = k[op.getScores()], lse = k[op.getLse()], positions = k[op.getPositions()];
+  Value sequences = k[op.getSequences()], active = k[op.getActive()];
+  ArrayRef<int64_t> shape = tensorType(scores).getShape(); // [T, Hk, S, P, G]
+  int64_t groups = shape[4], page = layout.getPage(), slots = layout.getMaxSlots();
+  Type f32 = e.b.getF32Type();
+
+  SmallVector<Value> results = e.parallel(
+      {shape[0], shape[1]}, e.empty({shape[0], shape[1], slots}, f32), [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
+        Value row = ivs[0], head = ivs[1];
+        QueryTile t{e, state, 1, shape[1] * groups, groups, 1, 0, -1, {}, positions, head, head,
+                    e.toIndex(e.extract(sequences, row)), {}, {}};
+        Value isActive = e.cmp(arith::CmpIPredicate::ne, e.extract(active, row), e.i32(0));
+        Value pages = pageCount(t, row, head, {}), length = segmentLength(e, pages, op.getSegment(), shape[2]);
+        Value reference = e.slice(lse, {row, e.mul(head, e.index(groups))}, {1, groups}, {groups});
+        Value mass = e.ifThen(isActive, e.filled({slots}, e.f32(0)), [&]() -> SmallVector<Value> {
+          return e.loop(e.index(0), pages, e.filled({slots}, e.f32(0)), [&](Value logical, ValueRange carried) {
+            Value segment = arith::DivUIOp::create(e.b, e.loc, logical, length);
+            Value inside = e.mul(arith::RemUIOp::create(e.b, e.loc, logical, length), e.index(page));
+            Value tile = e.slice(scores, {row, head, segment, inside, e.b.getIndexAttr(0)}, {1, 1, 1, page, groups},
+                                 {page, groups});
+            Value sums = e.generic({tile, reference}, e.filled({page}, e.f32(0)),
+                                   {e.map(2, {0, 1}), e.map(2, {1}), e.map(2, {0})}, {Iter::parallel, Iter::reduction},
+                                   [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                     Emitter in(b, loc);
+                                     Value exp = math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, a[0], a[1]));
+                                     Value hidden = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, a[0],
+                                                                          in.f32(kHiddenBelow));
+                                     return arith::AddFOp::create(b, loc, a[2], in.select(hidden, in.f32(0), exp));
+                                   });
+            return SmallVector<Value>{tensor::InsertSliceOp::create(
+                e.b, e.loc, sums, carried[0], ArrayRef<OpFoldResult>{e.mul(logical, e.index(page))},
+                ArrayRef<OpFoldResult>{e.b.getIndexAttr(page)}, ArrayRef<OpFoldResult>{e.b.getIndexAttr(1)})};
+          });
+        })[0];
+        return {{mass, {row, head, e.b.getIndexAttr(0)}, {1, 1, slots}}};
+      });
+  k.set(op.getMass(), results[0]);
 }
 
 void sparse::lowering::lowerCombine(Emitter &e, KernelContext &k, sparsity::CombineOp op) {

@@ -254,6 +254,7 @@ static LogicalResult lowerOne(Emitter &e, KernelContext &k, Operation *op) {
           .Case([&](sparsity::AttendPartOp op) { return lowerAttendPart(e, k, op), true; })
           .Case([&](sparsity::CombineOp op) { return lowerCombine(e, k, op), true; })
           .Case([&](sparsity::MassOp op) { return lowerMass(e, k, op), true; })
+          .Case([&](sparsity::MassOfScoresOp op) { return lowerMassOfScores(e, k, op), true; })
           .Case([&](sparsity::SampleOp op) { return lowerSample(e, k, op), true; })
           .Case([&](sparsity::ScoreOp op) { return lowerScore(e, k, op), true; })
           .Case([&](sparsity::SelectOp op) { return lowerSelect(e, k, op), true; })

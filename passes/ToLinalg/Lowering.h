@@ -52,6 +52,7 @@ void lowerAttend(Emitter &e, KernelContext &k, sparsity::AttendOp op);
 void lowerAttendPart(Emitter &e, KernelContext &k, sparsity::AttendPartOp op);
 void lowerCombine(Emitter &e, KernelContext &k, sparsity::CombineOp op);
 void lowerMass(Emitter &e, KernelContext &k, sparsity::MassOp op);
+void lowerMassOfScores(Emitter &e, KernelContext &k, sparsity::MassOfScoresOp op);
 void lowerScore(Emitter &e, KernelContext &k, sparsity::ScoreOp op);
 void lowerSelect(Emitter &e, KernelContext &k, sparsity::SelectOp op);
 

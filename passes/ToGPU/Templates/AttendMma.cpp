@@ -228,6 +228,10 @@ SmallVector<Value> MmaAttention::weigh(TilePlace place, ValueRange keys, ValueRa
     Value score = capScore(d, d.mulF(scores[i], d.f32(scoreFactor(scale, softcap))), softcap);
     scores[i] = d.select(visible[i], score, d.f32(kHidden));
     top = d.maxF(top, scores[i]);
+    if (keep) {
+      Value slot = d.add(d.add(d.mul(place.logical, d.i32(layout.getPage())), firstSlot), slots[i]);
+      keep(slot, group, storedTop(d, scores[i]));
+    }
   }
   top = d.maxF(top, d.shuffleXor(top, 1));
   top = d.maxF(top, d.shuffleXor(top, 2));
@@ -440,6 +444,13 @@ static LogicalResult emit(DeviceKernel &k) {
                              layout.getKeyDim(), productType(layout));
     MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(),
                       op.getSoftcap().convertToDouble(), SharedQueries(d, queries));
+    if (!op.getScores().empty())
+      warp.keepScores([&](Value slot, Value h, Value score) {
+        Value inSegment = d.sub(slot, d.mul(first, d.i32(layout.getPage())));
+        d.ifThen(d.lt(h, here), [&] {
+          k.store(score, k.results[3], {row, head, segment, inSegment, d.add(firstHead, h)});
+        });
+      });
     d.barrier(); // the queries are there
     int64_t tiles = MmaAttention::tilesOfPage(layout);
     Value all = d.mul(pages, d.i32(tiles)), warps = d.i32(block.warps);

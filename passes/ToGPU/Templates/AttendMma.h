@@ -73,6 +73,9 @@ public:
   /// The same with tiles that come through shared memory: more of them are under way, and they take no registers.
   MmaState foldTiles(Value first, Value last, Value step, MmaState state, function_ref<TilePlace(Value at)> find,
                      TileRing &ring);
+  /// Lets `use` have each score (natural, kHidden where hidden) of this lane: of slot `slot` of the list's pages and head `head`
+  /// of the product.
+  void keepScores(std::function<void(Value slot, Value head, Value score)> use) { keep = std::move(use); }
   /// Leaves the warp's state in the block's memory.
   void leave(const MmaState &state, AttendBlock &block);
 
@@ -100,6 +103,7 @@ private:
   int64_t window;
   double scale, softcap;
   SharedQueries queries;
+  std::function<void(Value, Value, Value)> keep;
   StreamLoad stream;
   kvcache::LayoutAttr layout;
   Type element; // that is multiplied

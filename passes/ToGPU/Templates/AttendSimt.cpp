@@ -30,6 +30,7 @@ struct WarpAttention {
   int64_t heads, page, window, keyLoads, valueLoads;
   double softcap;
   SmallVector<Value> queries; // [head][load], scaled to powers of two (unless softcap)
+  std::function<void(Value slot, int64_t head, Value score)> keep; // of slots of the list's pages, natural; may be null
 
   /// Folds one page into { top, sum, values } (AttendState, values as [head][load]).
   void fold(Value i, AttendState &state);
@@ -78,6 +79,14 @@ void WarpAttention::foldRows(Value logical, Value physical, int64_t firstStep, i
         score = d.mulF(score, keyScales[u]);
       scores.push_back(d.select(visible[u], capScore(d, score, softcap), d.f32(kHidden)));
       top = d.maxF(top, scores[u]);
+      if (keep) {
+        bool isWhole = (firstStep + u + 1) * share.rows <= page;
+        Value own = d.add(share.row(d), d.i32((firstStep + u) * share.rows));
+        Value writes = d.eq(d.remU(d.lane(), share.lanes), d.i32(0));
+        if (!isWhole)
+          writes = d.bitAnd(writes, d.lt(own, d.i32(page)));
+        d.ifThen(writes, [&] { keep(d.add(d.mul(logical, d.i32(page)), own), h, storedTop(d, scores[u])); });
+      }
     }
     // Over the warp's rows.
     for (int64_t distance = share.lanes; distance < kWarp; distance *= 2)
@@ -134,7 +143,12 @@ static LogicalResult emit(DeviceKernel &k) {
     Value last = d.minS(list.pages, d.add(first, length));
     double softcap = op.getSoftcap().convertToDouble();
     WarpAttention warp{k, d, list, share, heads, layout.getPage(), int64_t(op.getWindow()), keyLoads, valueLoads,
-                       softcap, {}};
+                       softcap, {}, {}};
+    if (!op.getScores().empty())
+      warp.keep = [&](Value slot, int64_t h, Value score) {
+        Value inSegment = d.sub(slot, d.mul(first, d.i32(layout.getPage())));
+        k.store(score, k.results[3], {row, head, segment, inSegment, d.add(firstHead, d.i32(h))});
+      };
     for (int64_t h = 0; h < heads; ++h)
       for (int64_t j = 0; j < keyLoads; ++j) {
         Value column = d.add(d.mul(d.add(d.mul(head, d.i32(groups)), d.add(firstHead, d.i32(h))), d.i32(dk)),

@@ -23,6 +23,7 @@ ArrayRef<TemplateEntry> sparse::device::templateTable() {
       {sparsity::CombineOp::getOperationName(), Strategy::Simt, combineTemplate},
       {sparsity::MassOp::getOperationName(), Strategy::Mma, massPrefillTemplate},
       {sparsity::MassOp::getOperationName(), Strategy::Simt, massSimtTemplate},
+      {sparsity::MassOfScoresOp::getOperationName(), Strategy::Simt, massOfScoresTemplate},
       {sparsity::SampleOp::getOperationName(), Strategy::Simt, sampleTemplate},
       {sparsity::ScoreOp::getOperationName(), Strategy::Mma, scoreMmaTemplate},
       {sparsity::ScoreOp::getOperationName(), Strategy::Simt, scoreSimtTemplate},

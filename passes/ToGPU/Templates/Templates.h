@@ -32,6 +32,7 @@ extern const Template combineTemplate;     // Combine.cpp: sparsity.combine
 extern const Template elementwiseTemplate; // Elementwise.cpp: elementwise ops alone
 extern const Template embedTemplate;       // Embed.cpp: sparsity.embed
 extern const Template linearTemplate;      // Linear.cpp: sparsity.linear and the elementwise ops after it
+extern const Template massOfScoresTemplate; // MassOfScores.cpp: sparsity.mass_of_scores
 extern const Template massPrefillTemplate; // MassPrefill.cpp: sparsity.mass of a prompt
 extern const Template massSimtTemplate;    // MassSimt.cpp: sparsity.mass of decode rows
 extern const Template normTemplate;        // Norm.cpp: onnx.RMSNormalization

@@ -97,6 +97,8 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
     int64_t getKeyBytes() const { return getPage() * getKeyDim() * getElementBytes(); }
     int64_t getPageBytes() const { return getKeyBytes() + getPage() * getValueDim() * getElementBytes(); }
     bool isCapped() const;
+    /// The largest of the caps: the slots that a compaction may keep of a head; -1 where no head has a cap.
+    int64_t getWidestCap() const { return *::llvm::max_element(getCaps().asArrayRef()); }
     /// Whether a component is a field that lies as [channel][page].
     bool isByChannel(const Component &component) const;
     /// The memref that kernels take for a component: pages are `page_bytes` apart.

@@ -18,7 +18,8 @@ using Kind = ParameterSpec::Kind;
 /// The default as a policy file spells it.
 static std::string defaultOf(const ParameterSpec &parameter) {
   switch (parameter.kind) {
-  case Kind::Integer: return std::to_string(parameter.defaultInteger);
+  case Kind::Integer:
+  case Kind::Budget: return std::to_string(parameter.defaultInteger);
   case Kind::Boolean: return parameter.defaultInteger ? "true" : "false";
   case Kind::Choice: return parameter.defaultChoice.str();
   case Kind::Heads: return "[]";
@@ -29,7 +30,8 @@ static std::string defaultOf(const ParameterSpec &parameter) {
 
 static llvm::json::Value defaultAsJson(const ParameterSpec &parameter) {
   switch (parameter.kind) {
-  case Kind::Integer: return parameter.defaultInteger;
+  case Kind::Integer:
+  case Kind::Budget: return parameter.defaultInteger;
   case Kind::Boolean: return parameter.defaultInteger != 0;
   case Kind::Choice: return parameter.defaultChoice;
   case Kind::Heads: return llvm::json::Array();
@@ -41,6 +43,7 @@ static llvm::json::Value defaultAsJson(const ParameterSpec &parameter) {
 static StringRef typeOf(Kind kind) {
   switch (kind) {
   case Kind::Integer: return "integer";
+  case Kind::Budget: return "budget";
   case Kind::Boolean: return "boolean";
   case Kind::Choice: return "choice";
   case Kind::Heads: return "heads";
@@ -65,7 +68,7 @@ static void printJson(ArrayRef<const PolicySpec *> specs, raw_ostream &os) {
               json.attribute("type", typeOf(parameter.kind));
               json.attribute("summary", parameter.summary);
               json.attribute("default", defaultAsJson(parameter));
-              if (parameter.kind == Kind::Integer || parameter.kind == Kind::Number) {
+              if (llvm::is_contained({Kind::Integer, Kind::Budget, Kind::Number}, parameter.kind)) {
                 json.attribute("minimum", parameter.minimum);
                 json.attribute("maximum", parameter.maximum);
               }

@@ -4,6 +4,7 @@
 #include "lib/Driver/Args.h"
 #include "lib/Driver/Commands.h"
 #include "lib/Driver/Driver.h"
+#include "lib/Policy/LegalityMatrix.h"
 #include "lib/Policy/PolicyFile.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -104,22 +105,27 @@ static void printTable(ArrayRef<const PolicySpec *> specs, raw_ostream &os) {
 }
 
 int sparse::driver::listPoliciesCommand(int argc, char **argv) {
-  bool json = false;
+  bool json = false, matrix = false;
   Args args("sparse-opt list-policies", "Lists the methods that a policy file may name, with their parameters.");
-  args.flag(json, "json", "prints an array of objects instead of the table");
+  args.flag(matrix, "matrix", "prints which methods may govern a layer together, and why the others may not");
+  args.flag(json, "json", "prints JSON instead of the table");
   args.example("sparse-opt list-policies", "what can be written under 'attention' and 'kv'");
+  args.example("sparse-opt list-policies --matrix", "what can stand there together");
   if (std::optional<int> exitCode = args.parse(argc, argv))
     return *exitCode;
 
   DialectRegistry registry;
   registerDialects(registry);
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
-  SmallVector<const PolicySpec *> specs;
-  for (const PolicyEntry &entry : PolicyRegistry::get(&context).all())
-    specs.push_back(entry.spec);
-  llvm::sort(specs, [](const PolicySpec *a, const PolicySpec *b) {
-    return std::make_pair(a->kind, a->name) < std::make_pair(b->kind, b->name);
-  });
+  if (matrix) {
+    policy::LegalityMatrix pairs = policy::legalityMatrix(&context);
+    if (json)
+      policy::printMatrixJson(pairs, llvm::outs());
+    else
+      policy::printMatrix(pairs, llvm::outs());
+    return ExitOk;
+  }
+  SmallVector<const PolicySpec *> specs = policy::sortedMethods(&context);
   if (json)
     printJson(specs, llvm::outs());
   else

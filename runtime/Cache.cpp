@@ -88,32 +88,43 @@ uint8_t *Cache::slabBase(uint32_t layer, size_t component) const {
 // Arithmetic of extents
 //===----------------------------------------------------------------------===//
 
-/// The extent after one prefill chunk or after `n` decode steps. A decode step
-/// takes the victim's slot when there is one, and leaves a victim whenever the
-/// extent is beyond the cap. A prefill neither takes nor leaves one.
+/// The extent after one prefill chunk or after `n` decode steps of a sequence
+/// of `length` tokens. A decode step takes the victim's slot when there is one,
+/// and leaves a victim whenever the extent is beyond the cap. A prefill neither
+/// takes nor leaves one.
 uint64_t Cache::nextExtent(const LayerLayout &layout, uint32_t head,
-                           const HeadState &now, uint64_t n, Append how) const {
-  int64_t cap = layout.caps[head];
-  if (how == Append::Prefill || cap < 0)
+                           const HeadState &now, uint64_t length, uint64_t n,
+                           Append how) const {
+  if (how == Append::Prefill || layout.caps[head] < 0)
     return now.extent + n;
-  uint64_t most = now.extent;
-  if (!now.victim)
-    most = std::max<uint64_t>(now.extent + 1, static_cast<uint64_t>(cap) + 1);
-  return std::min(now.extent + n, most);
+  uint64_t extent = now.extent;
+  bool victim = now.victim;
+  for (uint64_t step = 1; step <= n; ++step) {
+    uint64_t cap =
+        static_cast<uint64_t>(layout.capAt(head, length + step));
+    extent += !victim;
+    victim = extent > cap;
+    // Beyond the largest cap nothing changes any more.
+    if (extent > static_cast<uint64_t>(layout.caps[head]))
+      break;
+  }
+  return extent;
 }
 
 /// The largest extent while `n` tokens are appended, compactions included.
 uint64_t Cache::peakExtent(const LayerLayout &layout, uint32_t head,
-                           const HeadState &now, uint64_t n, Append how) const {
-  int64_t cap = layout.caps[head];
-  if (how == Append::Decode || cap < 0 ||
+                           const HeadState &now, uint64_t length, uint64_t n,
+                           Append how) const {
+  if (how == Append::Decode || layout.caps[head] < 0 ||
       layout.prefillCap != PrefillCap::Chunk)
-    return nextExtent(layout, head, now, n, how);
+    return nextExtent(layout, head, now, length, n, how);
   uint64_t extent = now.extent, peak = extent;
   while (n > 0) {
     uint64_t rows = std::min(n, opts.chunk);
+    length += rows;
     peak = std::max(peak, extent + rows);
-    extent = std::min<uint64_t>(extent + rows, static_cast<uint64_t>(cap));
+    extent = std::min<uint64_t>(
+        extent + rows, static_cast<uint64_t>(layout.capAt(head, length)));
     n -= rows;
   }
   return peak;
@@ -190,7 +201,7 @@ void Cache::reserve(const uint32_t *seqs, size_t count, uint64_t n,
       const LayerLayout &layout = layers[layer];
       for (uint32_t head = 0; head < layout.kvHeads; ++head) {
         const HeadState &now = state(seq, layer, head);
-        uint64_t extent = peakExtent(layout, head, now, n, how);
+        uint64_t extent = peakExtent(layout, head, now, sequence.length, n, how);
         if (extent > layout.maxSlots())
           fail(Code::OutOfRange,
                "layer %u holds at most %llu slots per head, %llu are needed",
@@ -266,14 +277,15 @@ void Cache::reserve(const uint32_t *seqs, size_t count, uint64_t n,
 
 void Cache::advance(uint32_t seq, uint64_t n, Append how) {
   Sequence &sequence = sequences[seq];
+  uint64_t length = sequence.length;
   sequence.length += n;
   for (uint32_t layer = 0; layer < layers.size(); ++layer) {
     const LayerLayout &layout = layers[layer];
     for (uint32_t head = 0; head < layout.kvHeads; ++head) {
       HeadState &now = state(seq, layer, head);
-      now.extent = nextExtent(layout, head, now, n, how);
+      now.extent = nextExtent(layout, head, now, length, n, how);
       // Beyond its cap a head has chosen a victim, whose token is lost.
-      int64_t cap = layout.caps[head];
+      int64_t cap = layout.capAt(head, sequence.length);
       if (how == Append::Decode && cap >= 0) {
         now.victim = now.extent > static_cast<uint64_t>(cap);
         sequence.evicted |= now.victim;
@@ -295,8 +307,8 @@ bool Cache::needsCompaction(uint32_t seq, Compact which) const {
   for (uint32_t layer = 0; layer < layers.size(); ++layer)
     for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
       if (concerns(layers[layer], head, which) &&
-          extent(seq, layer, head) >
-              static_cast<uint64_t>(layers[layer].caps[head]))
+          extent(seq, layer, head) > static_cast<uint64_t>(layers[layer].capAt(
+                                         head, sequences[seq].length)))
         return true;
   return false;
 }
@@ -309,7 +321,8 @@ void Cache::compacted(uint32_t seq, Compact which) {
       if (!concerns(layout, head, which))
         continue;
       HeadState &now = state(seq, layer, head);
-      uint64_t cap = static_cast<uint64_t>(layout.caps[head]);
+      uint64_t cap = static_cast<uint64_t>(
+          layout.capAt(head, sequences[seq].length));
       if (now.extent > cap) {
         now.extent = cap;
         now.victim = false;

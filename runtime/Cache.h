@@ -163,9 +163,11 @@ private:
   void storeCounts(uint32_t seq, uint32_t layer);
   void commitRows(uint32_t seq);
   uint64_t nextExtent(const LayerLayout &layout, uint32_t head,
-                      const HeadState &now, uint64_t n, Append how) const;
+                      const HeadState &now, uint64_t length, uint64_t n,
+                      Append how) const;
   uint64_t peakExtent(const LayerLayout &layout, uint32_t head,
-                      const HeadState &now, uint64_t n, Append how) const;
+                      const HeadState &now, uint64_t length, uint64_t n,
+                      Append how) const;
   bool sharable(const LayerLayout &layout, uint32_t head) const;
   void ensurePages(const std::vector<uint64_t> &perPool);
   void initHeads(uint32_t seq);

@@ -31,6 +31,7 @@ public:
   JsonRef at(size_t index) const;
   size_t size() const;
   bool isNull() const { return value.is_null(); }
+  bool isObject() const { return value.is_object(); }
   bool isArray() const { return value.is_array(); }
   bool isString() const { return value.is_string(); }
 

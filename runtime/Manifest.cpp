@@ -6,6 +6,7 @@
 #include "Json.h"
 #include "Sha256.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -186,6 +187,32 @@ static size_t findOwn(const JsonRef &json, const LayerLayout &layout,
   json.fail(std::string("component '") + name + "' is missing");
 }
 
+int64_t LayerLayout::capAt(uint32_t head, uint64_t length) const {
+  int64_t cap = caps[head];
+  if (cap < 0 || growth.empty() || growth[head].over == 0)
+    return cap;
+  const CapGrowth &grows = growth[head];
+  uint64_t most = static_cast<uint64_t>(cap);
+  uint64_t share = checkedMul(most, length) / grows.over;
+  return static_cast<int64_t>(std::clamp(share, grows.least, most));
+}
+
+/// A number, null for none, or an object for one that grows.
+static void parseCap(const JsonRef &json, uint64_t maxContext,
+                     LayerLayout &layout) {
+  CapGrowth growth;
+  int64_t cap = -1;
+  if (json.isObject()) {
+    cap = static_cast<int64_t>(json.getInt("most", 1, maxContext));
+    growth.over = json.getInt("over", cap, int64_t(1) << 30);
+    growth.least = json.getInt("least", 1, cap);
+  } else if (!json.isNull()) {
+    cap = json.asInt(1, maxContext);
+  }
+  layout.caps.push_back(cap);
+  layout.growth.push_back(growth);
+}
+
 static LayerLayout parseLayer(const JsonRef &json, const ModelFacts &facts) {
   LayerLayout layout;
   layout.kvHeads = json.getInt("kv_heads", 1, maxHeads);
@@ -209,8 +236,7 @@ static LayerLayout parseLayer(const JsonRef &json, const ModelFacts &facts) {
   if (caps.size() != layout.kvHeads)
     caps.fail("expected one cap (or null) per KV head");
   for (size_t i = 0; i < layout.kvHeads; ++i)
-    layout.caps.push_back(
-        caps.at(i).isNull() ? -1 : caps.at(i).asInt(1, facts.maxContext));
+    parseCap(caps.at(i), facts.maxContext, layout);
   const std::string &cap = json.getString("prefill_cap");
   if (cap == "end")
     layout.prefillCap = PrefillCap::End;

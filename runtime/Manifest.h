@@ -36,6 +36,12 @@ struct Component {
 /// `prefill_cap`: when the cap of a layer is enforced during a prompt.
 enum class PrefillCap { None, End, Chunk };
 
+/// How a cap follows the length of its sequence: in proportion up to the length
+/// `over`, where it is reached, and never below `least`. `over` 0: constant.
+struct CapGrowth {
+  uint64_t over = 0, least = 0;
+};
+
 /// The solved layout of one layer's cache. Units: slots, pages, bytes.
 struct LayerLayout {
   uint32_t kvHeads = 0;
@@ -45,6 +51,7 @@ struct LayerLayout {
   uint64_t slotBytes = 0;    ///< K and V of one slot of one head
   uint64_t maxPages = 0;     ///< width of the page table
   std::vector<int64_t> caps; ///< per head; -1 = no cap
+  std::vector<CapGrowth> growth; ///< per head; empty = all are constant
   PrefillCap prefillCap = PrefillCap::None;
   DType dtype = DType::F32; ///< of pages: of keys and values, or of their codes
   bool slotted = false;
@@ -53,6 +60,8 @@ struct LayerLayout {
   size_t table = 0, count = 0, victim = 0; ///< indices into `components`
 
   uint64_t maxSlots() const { return maxPages * page; }
+  /// The cap of a head in a sequence of `length` tokens; -1 = no cap.
+  int64_t capAt(uint32_t head, uint64_t length) const;
   const Component *find(const std::string &name) const;
 };
 

@@ -57,7 +57,7 @@ void KVCacheDialect::initialize() {
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t kvHeads, int64_t keyDim,
                                  int64_t valueDim, int64_t page, Type type, bool slotted, int64_t maxPages,
                                  DenseI64ArrayAttr caps, PrefillCap, ArrayAttr fields, ArrayAttr, bool, bool,
-                                 Type storage) {
+                                 Type storage, DenseI64ArrayAttr capOver, DenseI64ArrayAttr capLeast) {
   for (auto [name, value] : {std::pair<StringRef, int64_t>{"kv_heads", kvHeads},
                              {"key_dim", keyDim},
                              {"value_dim", valueDim},
@@ -77,6 +77,14 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, i
     if (cap > 0 && !slotted)
       return emitError() << "a capped head needs slotted = true";
   }
+  if (!capOver != !capLeast || (capOver && (capOver.size() != kvHeads || capLeast.size() != kvHeads)))
+    return emitError() << "cap_over and cap_least go together, with an entry for each of the " << kvHeads << " KV heads";
+  for (int64_t head = 0; capOver && head < kvHeads; ++head) {
+    int64_t cap = caps[head], over = capOver[head], least = capLeast[head];
+    if (over != 0 && (cap < 0 || over < cap || least < 1 || least > cap))
+      return emitError() << "a cap of " << cap << " slots over " << over << " tokens with " << least
+                         << " at least; legal: 1 <= cap_least <= cap <= cap_over";
+  }
   llvm::SmallDenseSet<StringAttr> names;
   for (Attribute attr : fields) {
     auto field = dyn_cast<FieldAttr>(attr);
@@ -90,6 +98,12 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, i
 }
 
 int64_t LayoutAttr::getElementBytes() const { return getElementType().getIntOrFloatBitWidth() / 8; }
+
+LayoutAttr::Cap LayoutAttr::getCap(int64_t head) const {
+  if (!getCapOver() || getCapOver()[head] == 0)
+    return {getCaps()[head], 0, 0};
+  return {getCaps()[head], getCapOver()[head], getCapLeast()[head]};
+}
 
 bool LayoutAttr::isCapped() const {
   return llvm::any_of(getCaps().asArrayRef(), [](int64_t cap) { return cap > 0; });

@@ -61,7 +61,8 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
     Vector fields of pages lie as `[max_pages][channel]`, or as `[channel][max_pages]` with `fields_by_channel`; kernels
     index them as [sequence, head, page, channel] either way. `slotted = false`: slot i holds position i. `slotted = true`: positions are stored, evicted
     slots are reused. `caps` has one entry per KV head: the most slots kept between steps, -1 for everything.
-    `max_pages` is the width of the page table per head.
+    `max_pages` is the width of the page table per head. With `cap_over` and `cap_least` the cap of a head in a sequence of n
+    tokens is `max(cap_least, min(cap, cap * n / cap_over))`, rounded down; a `cap_over` of 0 is a constant cap.
 
     Keys and values are numbers of `type`, unless `storage` is i8 or f8E4M3FN: then pages hold codes, a number is its code
     times the scale of its slot, and the components `key_scale` and `value_scale` (f16 [heads, slots]) hold the scales.
@@ -72,7 +73,9 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
                         "::mlir::ArrayAttr":$fields, "::mlir::ArrayAttr":$policies,
                         DefaultValuedParameter<"bool", "false">:$keys_by_slot,
                         DefaultValuedParameter<"bool", "false">:$fields_by_channel,
-                        DefaultValuedParameter<"::mlir::Type", "nullptr">:$storage);
+                        DefaultValuedParameter<"::mlir::Type", "nullptr">:$storage,
+                        DefaultValuedParameter<"::mlir::DenseI64ArrayAttr", "::mlir::DenseI64ArrayAttr()">:$cap_over,
+                        DefaultValuedParameter<"::mlir::DenseI64ArrayAttr", "::mlir::DenseI64ArrayAttr()">:$cap_least);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
@@ -97,6 +100,16 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
     int64_t getKeyBytes() const { return getPage() * getKeyDim() * getElementBytes(); }
     int64_t getPageBytes() const { return getKeyBytes() + getPage() * getValueDim() * getElementBytes(); }
     bool isCapped() const;
+    /// The cap of one head: its most slots (-1: no cap), and how it follows the length.
+    struct Cap {
+      int64_t most, over, least;
+      bool operator==(const Cap &other) const {
+        return most == other.most && over == other.over && least == other.least;
+      }
+    };
+    Cap getCap(int64_t head) const;
+    /// The largest of the caps: the slots that a compaction may keep of a head; -1 where no head has a cap.
+    int64_t getWidestCap() const { return *::llvm::max_element(getCaps().asArrayRef()); }
     /// Whether a component is a field that lies as [channel][page].
     bool isByChannel(const Component &component) const;
     /// The memref that kernels take for a component: pages are `page_bytes` apart.

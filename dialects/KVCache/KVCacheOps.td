@@ -6,11 +6,14 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 
 def KVCache_Rows : Type<CPred<"::llvm::isa<::mlir::RankedTensorType>($_self)">, "tensor">;
 
+/// An op that gives the next state of the layer it takes.
+defvar KVCache_Next = [Pure, AllTypesMatch<["state", "result"]>];
+
 class KVCache_Op<string mnemonic, list<Trait> traits = []> : Op<KVCache_Dialect, mnemonic, traits> {
   let assemblyFormat = "operands attr-dict `:` functional-type(operands, results)";
 }
 
-def KVCache_AppendOp : KVCache_Op<"append", [Pure]> {
+def KVCache_AppendOp : KVCache_Op<"append", KVCache_Next> {
   let summary = "the state with one key and value per row added";
   let description = [{
     Row t adds `key[t]`, `value[t]` (f32 [T, KV heads * dim], rotated already) of position `positions[t]` to the cache of
@@ -26,9 +29,10 @@ def KVCache_AppendOp : KVCache_Op<"append", [Pure]> {
   let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$key, KVCache_Rows:$value, KVCache_Rows:$positions,
                        KVCache_Rows:$sequences, KVCache_Rows:$active, KVCache_Rows:$status, UnitAttr:$prefill);
   let results = (outs KVCache_LayerType:$result, KVCache_Rows:$new_status);
+  let hasVerifier = 1;
 }
 
-def KVCache_CompressOp : KVCache_Op<"compress", [Pure]> {
+def KVCache_CompressOp : KVCache_Op<"compress", KVCache_Next> {
   let summary = "the state after the policies have seen a step: statistics updated, one slot freed where a cap is exceeded";
   let description = [{
     `mass` (f32 [B, KV heads, slots], or none) is the attention probability that each slot received in this step, summed
@@ -40,6 +44,7 @@ def KVCache_CompressOp : KVCache_Op<"compress", [Pure]> {
   let arguments = (ins KVCache_LayerType:$state, Variadic<KVCache_Rows>:$mass, KVCache_Rows:$positions,
                        KVCache_Rows:$sequences, KVCache_Rows:$active, UnitAttr:$prefill);
   let results = (outs KVCache_LayerType:$result, Variadic<KVCache_Rows>:$evicted);
+  let hasVerifier = 1;
 }
 
 def KVCache_ChooseOp : KVCache_Op<"choose", [Pure]> {
@@ -51,15 +56,17 @@ def KVCache_ChooseOp : KVCache_Op<"choose", [Pure]> {
   }];
   let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$sequences);
   let results = (outs KVCache_Rows:$order, KVCache_Rows:$kept, KVCache_Rows:$keys);
+  let hasVerifier = 1;
 }
 
 def KVCache_GatherOp : KVCache_Op<"gather", [Pure]> {
   let summary = "copies of the chosen slots: keys, values, positions, then the slot fields";
   let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$sequences, KVCache_Rows:$order, KVCache_Rows:$kept);
   let results = (outs Variadic<KVCache_Rows>:$slots);
+  let hasVerifier = 1;
 }
 
-def KVCache_PlaceOp : KVCache_Op<"place", [Pure]> {
+def KVCache_PlaceOp : KVCache_Op<"place", KVCache_Next> {
   let summary = "the state with gathered slots in the first slots of their heads";
   let description = [{
     Writes what `kvcache.gather` copied into slots 0, 1, … of every head with kept >= 0, frees the rest, sets `count`, clears
@@ -68,12 +75,14 @@ def KVCache_PlaceOp : KVCache_Op<"place", [Pure]> {
   let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$sequences, KVCache_Rows:$kept,
                        Variadic<KVCache_Rows>:$slots);
   let results = (outs KVCache_LayerType:$result);
+  let hasVerifier = 1;
 }
 
-def KVCache_RebuildOp : KVCache_Op<"rebuild", [Pure]> {
+def KVCache_RebuildOp : KVCache_Op<"rebuild", KVCache_Next> {
   let summary = "the state with the content fields of one sequence recomputed from its slots";
   let arguments = (ins KVCache_LayerType:$state, KVCache_Rows:$sequences);
   let results = (outs KVCache_LayerType:$result);
+  let hasVerifier = 1;
 }
 
 #endif

@@ -12,7 +12,8 @@ using namespace sparse::sparsity;
 Attribute ParameterSpec::getDefault(MLIRContext *context) const {
   Builder b(context);
   switch (kind) {
-  case Kind::Integer: return b.getI64IntegerAttr(defaultInteger);
+  case Kind::Integer:
+  case Kind::Budget: return b.getI64IntegerAttr(defaultInteger);
   case Kind::Boolean: return b.getBoolAttr(defaultInteger != 0);
   case Kind::Choice: return b.getStringAttr(defaultChoice);
   case Kind::Heads: return b.getDenseI64ArrayAttr({});
@@ -21,11 +22,16 @@ Attribute ParameterSpec::getDefault(MLIRContext *context) const {
   llvm_unreachable("unknown kind of parameter");
 }
 
+static std::string describeInteger(const ParameterSpec &parameter) {
+  return ("an integer from " + Twine(parameter.minimum) + " to " + Twine(parameter.maximum)).str();
+}
+
 std::string ParameterSpec::describe() const {
   std::string text;
   llvm::raw_string_ostream os(text);
   switch (kind) {
-  case Kind::Integer: os << "an integer from " << minimum << " to " << maximum; break;
+  case Kind::Integer: os << describeInteger(*this); break;
+  case Kind::Budget: os << describeInteger(*this) << ", a share (25%) or bytes (64MiB)"; break;
   case Kind::Boolean: os << "true or false"; break;
   case Kind::Choice: llvm::interleave(choices, os, " or "); break;
   case Kind::Heads: os << "KV heads as a range or list: 0-3, [0, 2]"; break;
@@ -38,7 +44,8 @@ std::string ParameterSpec::whyNot(Attribute value) const {
   auto isLegal = [&](int64_t v) { return v >= minimum && v <= maximum; };
   bool ok = false;
   switch (kind) {
-  case Kind::Integer: {
+  case Kind::Integer:
+  case Kind::Budget: {
     auto integer = dyn_cast<IntegerAttr>(value);
     ok = integer && integer.getType().isInteger(64) && isLegal(integer.getInt());
     break;
@@ -61,7 +68,10 @@ std::string ParameterSpec::whyNot(Attribute value) const {
     break;
   }
   }
-  return ok ? "" : describe();
+  if (ok)
+    return "";
+  // The other forms of a budget are a policy file's.
+  return kind == Kind::Budget ? describeInteger(*this) : describe();
 }
 
 std::string sparse::sparsity::formatNumber(double value) {

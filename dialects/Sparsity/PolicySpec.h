@@ -12,15 +12,16 @@ namespace sparse::sparsity {
 
 /// One parameter of a policy: the YAML key, the `list-policies` row and the default come from here.
 struct ParameterSpec {
-  enum class Kind { Integer, Boolean, Choice, Heads, Number };
+  /// A budget is an integer, tokens, that a policy file may also give as a share or in bytes.
+  enum class Kind { Integer, Budget, Boolean, Choice, Heads, Number };
   llvm::StringRef name;
   Kind kind;
   llvm::StringRef summary;
-  int64_t defaultInteger = 0;         // Integer, Boolean
+  int64_t defaultInteger = 0;         // Integer, Budget, Boolean
   llvm::StringRef defaultChoice = {}; // Choice
   llvm::ArrayRef<llvm::StringRef> choices = {};
-  int64_t minimum = 0;           // Integer, Number
-  int64_t maximum = kMaxInteger; // Integer, Number
+  int64_t minimum = 0;           // Integer, Budget, Number
+  int64_t maximum = kMaxInteger; // Integer, Budget, Number
   double defaultNumber = 0;      // Number
 
   /// Sums of two counts of tokens are still an i32, the type of positions.
@@ -63,6 +64,12 @@ enum class MergeTargets { Following, Nearest };
 /// nothing divides, for every slot alike).
 struct MergeWeights {
   mlir::Value merges, weight, part;
+};
+
+/// How a policy's budgets follow the length of a sequence: in proportion up to `over` tokens, where they are reached, with
+/// no less than `least` slots in all. `over` 0: they are constant.
+struct BudgetGrowth {
+  int64_t over = 0, least = 0;
 };
 
 /// What a policy may ask about the layer it is to govern.

@@ -79,9 +79,15 @@ def Sparsity_KVPolicyInterface : AttrInterface<"KVPolicyInterface", [Sparsity_Po
   let cppNamespace = "::sparse::sparsity";
   let description = [{Which keys stay in the cache.}];
   let methods = [
-    InterfaceMethod<"Slots that a head keeps between steps.", "int64_t", "getCap", (ins)>,
+    InterfaceMethod<"The most slots that a head keeps between steps.", "int64_t", "getCap", (ins)>,
+    InterfaceMethod<"How the cap follows the length of a sequence.", "::sparse::sparsity::BudgetGrowth", "getGrowth",
+      (ins), "", [{ return {}; }]>,
     InterfaceMethod<"When the layer is compacted while a prompt is read.", "::sparse::kvcache::PrefillCap",
       "getPrefillCap", (ins)>,
+    InterfaceMethod<[{
+        Whether the layer may be compacted at the end of a prompt instead, for another policy's sake: no query sees what left.
+      }],
+      "bool", "mayCompactLater", (ins), "", [{ return false; }]>,
     InterfaceMethod<[{Whether a query at `queryPos` may see a key at `keyPos` (i32, keyPos <= queryPos) as an i1; null for
         always.}],
       "::mlir::Value", "buildVisible",

@@ -154,9 +154,10 @@ def Sparsity_MatchOp : Sparsity_Op<"match", [Pure]> {
   let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$evicted, Sparsity_Tensor:$sequences,
                        Sparsity_MergePolicyInterface:$policy, I64Attr:$layer);
   let results = (outs Sparsity_Tensor:$targets, Sparsity_Tensor:$share);
+  let hasVerifier = 1;
 }
 
-def Sparsity_MergeOp : Sparsity_Op<"merge", [Pure]> {
+def Sparsity_MergeOp : Sparsity_Op<"merge", [Pure, AllTypesMatch<["state", "result"]>]> {
   let summary = "the state with the victims of a decode step merged into their targets";
   let description = [{
     Updates the policy's threshold from the shares of all heads, then merges (`MergePolicyInterface`), counts, and widens the
@@ -165,6 +166,7 @@ def Sparsity_MergeOp : Sparsity_Op<"merge", [Pure]> {
   let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$targets, Sparsity_Tensor:$share,
                        Sparsity_Tensor:$sequences, Sparsity_MergePolicyInterface:$policy);
   let results = (outs KVCache_LayerType:$result);
+  let hasVerifier = 1;
 }
 
 def Sparsity_MatchChosenOp : Sparsity_Op<"match_chosen", [Pure]> {
@@ -177,13 +179,15 @@ def Sparsity_MatchChosenOp : Sparsity_Op<"match_chosen", [Pure]> {
   let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$sequences, Sparsity_Tensor:$kept,
                        Variadic<Sparsity_Tensor>:$slots, Sparsity_MergePolicyInterface:$policy, I64Attr:$layer);
   let results = (outs Sparsity_Tensor:$target, Sparsity_Tensor:$share);
+  let hasVerifier = 1;
 }
 
-def Sparsity_SettleOp : Sparsity_Op<"settle", [Pure]> {
+def Sparsity_SettleOp : Sparsity_Op<"settle", [Pure, AllTypesMatch<["state", "result"]>]> {
   let summary = "the state with a merging policy's threshold and counters as a compaction leaves them";
   let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$sequences, Sparsity_Tensor:$kept,
                        Sparsity_Tensor:$target, Sparsity_Tensor:$share, Sparsity_MergePolicyInterface:$policy);
   let results = (outs KVCache_LayerType:$result);
+  let hasVerifier = 1;
 }
 
 def Sparsity_MergeChosenOp : Sparsity_Op<"merge_chosen", [Pure]> {
@@ -196,6 +200,7 @@ def Sparsity_MergeChosenOp : Sparsity_Op<"merge_chosen", [Pure]> {
                        Sparsity_Tensor:$target, Sparsity_Tensor:$share, Sparsity_Tensor:$key, Sparsity_Tensor:$value,
                        Sparsity_MergePolicyInterface:$policy);
   let results = (outs Sparsity_Tensor:$parts, Variadic<Sparsity_Tensor>:$merged);
+  let hasVerifier = 1;
 }
 
 def Sparsity_SampleOp : Sparsity_Op<"sample", [Pure]> {

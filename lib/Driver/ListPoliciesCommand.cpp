@@ -4,6 +4,7 @@
 #include "lib/Driver/Args.h"
 #include "lib/Driver/Commands.h"
 #include "lib/Driver/Driver.h"
+#include "lib/Policy/LegalityMatrix.h"
 #include "lib/Policy/PolicyFile.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -18,7 +19,8 @@ using Kind = ParameterSpec::Kind;
 /// The default as a policy file spells it.
 static std::string defaultOf(const ParameterSpec &parameter) {
   switch (parameter.kind) {
-  case Kind::Integer: return std::to_string(parameter.defaultInteger);
+  case Kind::Integer:
+  case Kind::Budget: return std::to_string(parameter.defaultInteger);
   case Kind::Boolean: return parameter.defaultInteger ? "true" : "false";
   case Kind::Choice: return parameter.defaultChoice.str();
   case Kind::Heads: return "[]";
@@ -29,7 +31,8 @@ static std::string defaultOf(const ParameterSpec &parameter) {
 
 static llvm::json::Value defaultAsJson(const ParameterSpec &parameter) {
   switch (parameter.kind) {
-  case Kind::Integer: return parameter.defaultInteger;
+  case Kind::Integer:
+  case Kind::Budget: return parameter.defaultInteger;
   case Kind::Boolean: return parameter.defaultInteger != 0;
   case Kind::Choice: return parameter.defaultChoice;
   case Kind::Heads: return llvm::json::Array();
@@ -41,6 +44,7 @@ static llvm::json::Value defaultAsJson(const ParameterSpec &parameter) {
 static StringRef typeOf(Kind kind) {
   switch (kind) {
   case Kind::Integer: return "integer";
+  case Kind::Budget: return "budget";
   case Kind::Boolean: return "boolean";
   case Kind::Choice: return "choice";
   case Kind::Heads: return "heads";
@@ -65,7 +69,7 @@ static void printJson(ArrayRef<const PolicySpec *> specs, raw_ostream &os) {
               json.attribute("type", typeOf(parameter.kind));
               json.attribute("summary", parameter.summary);
               json.attribute("default", defaultAsJson(parameter));
-              if (parameter.kind == Kind::Integer || parameter.kind == Kind::Number) {
+              if (llvm::is_contained({Kind::Integer, Kind::Budget, Kind::Number}, parameter.kind)) {
                 json.attribute("minimum", parameter.minimum);
                 json.attribute("maximum", parameter.maximum);
               }
@@ -101,22 +105,27 @@ static void printTable(ArrayRef<const PolicySpec *> specs, raw_ostream &os) {
 }
 
 int sparse::driver::listPoliciesCommand(int argc, char **argv) {
-  bool json = false;
+  bool json = false, matrix = false;
   Args args("sparse-opt list-policies", "Lists the methods that a policy file may name, with their parameters.");
-  args.flag(json, "json", "prints an array of objects instead of the table");
+  args.flag(matrix, "matrix", "prints which methods may govern a layer together, and why the others may not");
+  args.flag(json, "json", "prints JSON instead of the table");
   args.example("sparse-opt list-policies", "what can be written under 'attention' and 'kv'");
+  args.example("sparse-opt list-policies --matrix", "what can stand there together");
   if (std::optional<int> exitCode = args.parse(argc, argv))
     return *exitCode;
 
   DialectRegistry registry;
   registerDialects(registry);
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
-  SmallVector<const PolicySpec *> specs;
-  for (const PolicyEntry &entry : PolicyRegistry::get(&context).all())
-    specs.push_back(entry.spec);
-  llvm::sort(specs, [](const PolicySpec *a, const PolicySpec *b) {
-    return std::make_pair(a->kind, a->name) < std::make_pair(b->kind, b->name);
-  });
+  if (matrix) {
+    policy::LegalityMatrix pairs = policy::legalityMatrix(&context);
+    if (json)
+      policy::printMatrixJson(pairs, llvm::outs());
+    else
+      policy::printMatrix(pairs, llvm::outs());
+    return ExitOk;
+  }
+  SmallVector<const PolicySpec *> specs = policy::sortedMethods(&context);
   if (json)
     printJson(specs, llvm::outs());
   else

@@ -100,8 +100,13 @@ static llvm::json::Value initialValue(TypedAttr init) {
 
 llvm::json::Value sparse::package::layoutToJSON(kvcache::LayoutAttr layout) {
   Array caps, components;
-  for (int64_t cap : layout.getCaps().asArrayRef())
-    caps.push_back(cap > 0 ? llvm::json::Value(cap) : llvm::json::Value(nullptr));
+  for (int64_t head = 0; head < layout.getKvHeads(); ++head) {
+    kvcache::LayoutAttr::Cap cap = layout.getCap(head);
+    if (cap.over != 0)
+      caps.push_back(Object{{"most", cap.most}, {"over", cap.over}, {"least", cap.least}});
+    else
+      caps.push_back(cap.most > 0 ? llvm::json::Value(cap.most) : llvm::json::Value(nullptr));
+  }
   for (auto &component : layout.getComponents()) {
     if (component.isPool())
       continue;

@@ -40,9 +40,15 @@ std::string sparse::policy::formatMethod(PolicyAttrInterface policy) {
 static void printChoice(PolicyKind kind, ArrayRef<AskedPolicy> policies, raw_ostream &os) {
   if (policies.empty())
     return;
-  os << "    " << keyOf(kind) << ": {";
-  llvm::interleaveComma(policies, os, [&](const AskedPolicy &policy) { os << formatMethod(policy.attr); });
-  os << "}\n";
+  // A mapping names each method once.
+  llvm::SmallDenseSet<const PolicySpec *> named;
+  bool repeats = !llvm::all_of(policies, [&](AskedPolicy policy) {
+    return named.insert(&policy.attr.getPolicySpec()).second;
+  });
+  os << "    " << keyOf(kind) << (repeats ? ": [{" : ": {");
+  llvm::interleave(
+      policies, os, [&](const AskedPolicy &policy) { os << formatMethod(policy.attr); }, repeats ? "}, {" : ", ");
+  os << (repeats ? "}]\n" : "}\n");
 }
 
 std::string sparse::policy::formatPolicy(ArrayRef<LayerPolicy> layers) {

@@ -8,43 +8,22 @@ using namespace sparse;
 using namespace sparse::policy;
 using namespace sparse::sparsity;
 
-static void noteWhere(InFlightDiagnostic &diag, ArrayRef<AskedPolicy> policies) {
-  for (const AskedPolicy &policy : policies)
-    if (policy.loc)
-      diag.attachNote(*policy.loc) << "'" << policy.attr.getPolicySpec().name << "' is asked for here";
-}
-
-static LogicalResult refuse(Operation *op, int64_t layer, const AskedPolicy &policy, StringRef reason) {
-  InFlightDiagnostic diag = op->emitError() << "'" << policy.attr.getPolicySpec().name << "' can't govern layer "
-                                            << layer << ": " << reason;
-  noteWhere(diag, policy);
-  return failure();
-}
-
-static LogicalResult refuse(Operation *op, int64_t layer, const AskedPolicy &one, const AskedPolicy &two,
-                            const Twine &reason) {
-  InFlightDiagnostic diag = op->emitError() << "'" << one.attr.getPolicySpec().name << "' and '"
-                                            << two.attr.getPolicySpec().name << "' can't govern layer " << layer
-                                            << " together: " << reason;
-  noteWhere(diag, {one, two});
-  return failure();
-}
-
 /// The one page length that all policies with a wish agree on.
-static LogicalResult agreeOnPage(Operation *op, LayerFacts &facts, ArrayRef<AskedPolicy> policies) {
-  const AskedPolicy *chosenBy = nullptr;
-  for (const AskedPolicy &policy : policies) {
-    int64_t page = policy.attr.getPageConstraint();
+static std::optional<Refusal> agreeOnPage(LayerFacts &facts, ArrayRef<PolicyAttrInterface> policies) {
+  std::optional<size_t> chosenBy;
+  for (auto [index, policy] : llvm::enumerate(policies)) {
+    int64_t page = policy.getPageConstraint();
     if (page == 0)
       continue;
     if (chosenBy && page != facts.page)
-      return refuse(op, facts.layer, *chosenBy, policy,
-                    "the first needs pages of " + Twine(facts.page) + " slots, the second of " + Twine(page) +
-                        "; legal: the same page for both");
-    chosenBy = &policy;
+      return Refusal{("the first needs pages of " + Twine(facts.page) + " slots, the second of " + Twine(page) +
+                      "; legal: the same page for both")
+                         .str(),
+                     {*chosenBy, index}};
+    chosenBy = index;
     facts.page = page;
   }
-  return success();
+  return std::nullopt;
 }
 
 static StringRef timeOf(kvcache::PrefillCap cap) {
@@ -56,64 +35,99 @@ static StringRef timeOf(kvcache::PrefillCap cap) {
   llvm_unreachable("unknown time of compaction");
 }
 
-/// A layer is compacted after each chunk of a prompt, or after the prompt, or never.
-static LogicalResult agreeOnPrefillCap(Operation *op, const LayerFacts &facts, ArrayRef<AskedPolicy> policies) {
-  const AskedPolicy *first = nullptr;
-  kvcache::PrefillCap cap = kvcache::PrefillCap::None;
-  for (const AskedPolicy &policy : policies) {
-    auto kv = dyn_cast<KVPolicyInterface>(Attribute(policy.attr));
+kvcache::PrefillCap sparse::policy::compactionTime(ArrayRef<PolicyAttrInterface> policies) {
+  auto time = kvcache::PrefillCap::None;
+  for (PolicyAttrInterface policy : policies)
+    if (auto kv = dyn_cast<KVPolicyInterface>(Attribute(policy)); kv && time != kvcache::PrefillCap::End)
+      time = kv.getPrefillCap();
+  return time;
+}
+
+/// A layer is compacted after each chunk of a prompt, or after the prompt: every policy has to live with that.
+static std::optional<Refusal> agreeOnTime(ArrayRef<PolicyAttrInterface> policies) {
+  kvcache::PrefillCap time = compactionTime(policies);
+  auto timeAt = [&](size_t index) {
+    return cast<KVPolicyInterface>(Attribute(policies[index])).getPrefillCap();
+  };
+  std::optional<size_t> inTime, early;
+  for (auto [index, policy] : llvm::enumerate(policies)) {
+    auto kv = dyn_cast<KVPolicyInterface>(Attribute(policy));
     if (!kv)
       continue;
-    if (first && kv.getPrefillCap() != cap)
-      return refuse(op, facts.layer, *first, policy,
-                    "the first compacts the cache " + timeOf(cap) + ", the second " + timeOf(kv.getPrefillCap()) +
-                        "; legal: methods that compact at the same time");
-    first = &policy;
-    cap = kv.getPrefillCap();
+    if (kv.getPrefillCap() == time && !inTime)
+      inTime = index;
+    if (kv.getPrefillCap() != time && !kv.mayCompactLater() && !early)
+      early = index;
   }
-  return success();
+  if (!early)
+    return std::nullopt;
+  size_t first = std::min(*inTime, *early), second = std::max(*inTime, *early);
+  return Refusal{("the first compacts the cache " + timeOf(timeAt(first)) + ", the second " + timeOf(timeAt(second)) +
+                  "; legal: methods that compact at the same time")
+                     .str(),
+                 {first, second}};
 }
 
 /// What is merged must be evicted: every head that a merging policy names needs one that evicts from it, and one that
 /// names none needs any.
-static LogicalResult checkMerging(Operation *op, const LayerFacts &facts, ArrayRef<AskedPolicy> policies) {
+static std::optional<Refusal> checkMerging(const LayerFacts &facts, ArrayRef<PolicyAttrInterface> policies) {
   auto evicts = [&](int64_t head) {
-    return llvm::any_of(policies, [&](const AskedPolicy &policy) {
-      ArrayRef<int64_t> heads = policy.attr.getHeads();
-      return isa<KVPolicyInterface>(Attribute(policy.attr)) && (heads.empty() || llvm::is_contained(heads, head));
+    return llvm::any_of(policies, [&](PolicyAttrInterface policy) {
+      ArrayRef<int64_t> heads = policy.getHeads();
+      return isa<KVPolicyInterface>(Attribute(policy)) && (heads.empty() || llvm::is_contained(heads, head));
     });
   };
   StringRef legal = "; legal: beside a method that evicts";
-  for (const AskedPolicy &policy : policies) {
-    if (!isa<MergePolicyInterface>(Attribute(policy.attr)))
+  for (auto [index, policy] : llvm::enumerate(policies)) {
+    if (!isa<MergePolicyInterface>(Attribute(policy)))
       continue;
-    for (int64_t head : policy.attr.getHeads())
+    for (int64_t head : policy.getHeads())
       if (!evicts(head))
-        return refuse(op, facts.layer, policy,
-                      ("nothing evicts from KV head " + Twine(head) + ", so there is nothing to merge" + legal).str());
+        return Refusal{
+            ("nothing evicts from KV head " + Twine(head) + ", so there is nothing to merge" + legal).str(), {index}};
     if (llvm::none_of(llvm::seq<int64_t>(facts.kvHeads), evicts))
-      return refuse(op, facts.layer, policy, ("nothing evicts here, so there is nothing to merge" + legal).str());
+      return Refusal{("nothing evicts here, so there is nothing to merge" + legal).str(), {index}};
   }
-  return success();
+  return std::nullopt;
 }
 
-LogicalResult sparse::policy::checkLegality(Operation *op, LayerFacts &facts, ArrayRef<AskedPolicy> policies) {
-  if (failed(agreeOnPage(op, facts, policies)))
-    return failure();
+std::optional<Refusal> sparse::policy::findRefusal(LayerFacts &facts, ArrayRef<PolicyAttrInterface> policies) {
+  if (std::optional<Refusal> refusal = agreeOnPage(facts, policies))
+    return refusal;
   for (size_t i = 0; i < policies.size(); ++i) {
-    PolicyAttrInterface policy = policies[i].attr;
+    PolicyAttrInterface policy = policies[i];
     if (std::string reason = policy.whyNot(facts); !reason.empty())
-      return refuse(op, facts.layer, policies[i], reason);
+      return Refusal{reason, {i}};
     for (size_t j = i + 1; j < policies.size(); ++j) {
-      PolicyAttrInterface other = policies[j].attr;
+      PolicyAttrInterface other = policies[j];
       std::string reason = policy.whyNotWith(other);
       if (reason.empty())
         reason = other.whyNotWith(policy);
       if (!reason.empty())
-        return refuse(op, facts.layer, policies[i], policies[j], reason);
+        return Refusal{reason, {i, j}};
     }
   }
-  if (failed(checkMerging(op, facts, policies)))
-    return failure();
-  return agreeOnPrefillCap(op, facts, policies);
+  if (std::optional<Refusal> refusal = checkMerging(facts, policies))
+    return refusal;
+  return agreeOnTime(policies);
+}
+
+LogicalResult sparse::policy::checkLegality(Operation *op, LayerFacts &facts, ArrayRef<AskedPolicy> asked) {
+  auto attributes = llvm::map_to_vector(asked, [](const AskedPolicy &policy) { return policy.attr; });
+  std::optional<Refusal> refusal = findRefusal(facts, attributes);
+  if (!refusal)
+    return success();
+  InFlightDiagnostic diag = op->emitError();
+  auto nameOf = [&](size_t culprit) {
+    PolicyAttrInterface policy = asked[culprit].attr;
+    return policy.getPolicySpec().name;
+  };
+  llvm::interleave(
+      refusal->culprits, [&](size_t culprit) { diag << "'" << nameOf(culprit) << "'"; }, [&] { diag << " and "; });
+  diag << " can't govern layer " << facts.layer << (refusal->culprits.size() > 1 ? " together" : "") << ": "
+       << refusal->reason;
+  for (size_t culprit : refusal->culprits)
+    if (std::optional<Location> loc = asked[culprit].loc)
+      diag.attachNote(*loc) << "'" << nameOf(culprit) << "' is asked for here";
+  return failure();
 }

@@ -38,6 +38,7 @@ private:
   bool expectMap(const Node &node, StringRef what, StringRef legal);
   void readRules(const Node &node, Rules &rules);
   void unknownKey(const Node &key, StringRef where, ArrayRef<StringRef> legal);
+  bool collectMethods(StringRef key, const Node &node, SmallVectorImpl<const Node::Entry *> &entries);
   std::optional<Choice> readChoice(PolicyKind kind, const Node::Entry &entry);
   void restrictToHeads(Rule &rule, const Node &heads);
 
@@ -92,22 +93,36 @@ void Reader::restrictToHeads(Rule &rule, const Node &node) {
     error(node) << "'heads' restricts nothing; legal: beside a 'kv' with a method";
 }
 
+/// The methods of a mapping, or of a list of mappings, in which one method may stand several times.
+bool Reader::collectMethods(StringRef key, const Node &node, SmallVectorImpl<const Node::Entry *> &entries) {
+  if (node.kind == Node::Kind::List)
+    return llvm::all_of(node.items, [&](const Node &item) {
+      return expectMap(item, ("an item of '" + key + "'").str(), "{method: {parameter: value}}") &&
+             collectMethods(key, item, entries);
+    });
+  if (!expectMap(node, ("'" + key + "'").str(), "{method: {parameter: value}}, or a list of such"))
+    return false;
+  for (const Node::Entry &entry : node.entries)
+    entries.push_back(&entry);
+  return true;
+}
+
 std::optional<Choice> Reader::readChoice(PolicyKind kind, const Node::Entry &entry) {
   Choice choice{kind, {}};
   StringRef key = keyOf(kind);
-  if (!expectMap(entry.value, ("'" + key + "'").str(), "{method: {parameter: value}}"))
+  SmallVector<const Node::Entry *> entries;
+  if (!collectMethods(key, entry.value, entries))
     return std::nullopt;
-  const std::vector<Node::Entry> &entries = entry.value.entries;
   if (entries.empty()) {
     error(entry.value) << "'" << key << "' names no method; legal: " << methods.legalNames(kind);
     return std::nullopt;
   }
   if (kind == PolicyKind::Attention && entries.size() > 1) {
-    error(entries[1].key) << "'" << key << "' takes one method, and '" << entries[0].key.text << "' stands there";
+    error(entries[1]->key) << "'" << key << "' takes one method, and '" << entries[0]->key.text << "' stands there";
     return std::nullopt;
   }
-  for (const Node::Entry &given : entries) {
-    std::optional<Method> method = methods.read(kind, given);
+  for (const Node::Entry *given : entries) {
+    std::optional<Method> method = methods.read(kind, *given);
     if (!method) {
       failed = true;
       return std::nullopt;
@@ -115,7 +130,7 @@ std::optional<Choice> Reader::readChoice(PolicyKind kind, const Node::Entry &ent
     if (method->entry) {
       choice.methods.push_back(std::move(*method));
     } else if (entries.size() > 1) {
-      error(given.key) << "'dense' turns '" << key << "' off; legal: alone";
+      error(given->key) << "'dense' turns '" << key << "' off; legal: alone";
       return std::nullopt;
     }
   }

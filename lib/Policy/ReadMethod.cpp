@@ -39,6 +39,7 @@ static Attribute readValue(ParameterSpec::Kind kind, const Node &node, MLIRConte
   Builder b(context);
   switch (kind) {
   case ParameterSpec::Kind::Integer:
+  case ParameterSpec::Kind::Budget:
     if (std::optional<int64_t> value = readInteger(node))
       return b.getI64IntegerAttr(*value);
     return {};
@@ -114,11 +115,15 @@ bool MethodReader::readParameter(Method &method, NamedAttrList &params, const No
     method.heads = IndexRange::read(entry.value, "KV head");
     return method.heads.has_value();
   }
+  if (parameter->kind == ParameterSpec::Kind::Budget && entry.value.kind == Node::Kind::Scalar && !entry.value.quoted)
+    if (std::optional<Budget> budget = Budget::read(entry.value.text)) {
+      method.budgets.push_back({parameter, *budget, entry.value.text, entry.value.loc});
+      return true;
+    }
   Attribute value = readValue(parameter->kind, entry.value, context);
-  std::string legal = value ? parameter->whyNot(value) : parameter->describe();
-  if (!legal.empty()) {
+  if (!value || !parameter->whyNot(value).empty()) {
     emitError(entry.value.loc) << "'" << name << "' of '" << spec.name << "' is " << describe(entry.value)
-                               << "; legal: " << legal;
+                               << "; legal: " << parameter->describe();
     return false;
   }
   params.set(name, value);

@@ -38,8 +38,8 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
 
   SmallVector<Attribute> fields, attributes;
   Type storage;
-  SmallVector<int64_t> caps(facts.kvHeads, -1);
-  auto prefillCap = kvcache::PrefillCap::None;
+  SmallVector<int64_t> caps(facts.kvHeads, -1), over(facts.kvHeads, 0), least(facts.kvHeads, 0);
+  kvcache::PrefillCap prefillCap = policy::compactionTime(policies);
   for (PolicyAttrInterface policy : policies) {
     attributes.push_back(policy);
     if (Type wished = policy.getStorageType())
@@ -52,10 +52,12 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
     auto kv = dyn_cast<KVPolicyInterface>(Attribute(policy));
     if (!kv)
       continue;
-    prefillCap = kv.getPrefillCap();
     for (int64_t head = 0; head < facts.kvHeads; ++head)
-      if (kv.getHeads().empty() || llvm::is_contained(kv.getHeads(), head))
+      if (kv.getHeads().empty() || llvm::is_contained(kv.getHeads(), head)) {
         caps[head] = kv.getCap();
+        over[head] = kv.getGrowth().over;
+        least[head] = kv.getGrowth().least;
+      }
   }
 
   // A head whose cap holds within a prompt needs room for its cap, the slot that the next victim leaves, and one chunk.
@@ -70,10 +72,13 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
   bool keysBySlot = op->getParentOfType<ModuleOp>()->hasAttr("sparsity.target");
   auto maxPages = static_cast<int64_t>(llvm::divideCeil(slots, facts.page));
   bool fieldsByChannel = keysBySlot && selection && readsByChannel(selection, facts, maxPages);
+  // Constant caps leave no trace.
+  bool grows = llvm::any_of(over, [](int64_t length) { return length != 0; });
+  auto arrayOf = [&](ArrayRef<int64_t> values) { return grows ? b.getDenseI64ArrayAttr(values) : DenseI64ArrayAttr(); };
   auto build = [&](auto fn) {
     return fn(facts.kvHeads, facts.keyDim, facts.valueDim, facts.page, facts.type, slotted, maxPages,
               b.getDenseI64ArrayAttr(caps), prefillCap, b.getArrayAttr(fields), b.getArrayAttr(attributes), keysBySlot,
-              fieldsByChannel, storage);
+              fieldsByChannel, storage, arrayOf(over), arrayOf(least));
   };
   auto emit = [&] { return op->emitError(); };
   if (failed(build([&](auto... args) { return kvcache::LayoutAttr::verify(emit, args...); })))

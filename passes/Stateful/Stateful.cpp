@@ -320,7 +320,7 @@ func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
     if (!layout.isCapped() ||
         (upkeep == Upkeep::CompactChunkLayers && layout.getPrefillCap() != kvcache::PrefillCap::Chunk))
       continue;
-    int64_t heads = layout.getKvHeads(), cap = *llvm::max_element(layout.getCaps().asArrayRef());
+    int64_t heads = layout.getKvHeads(), cap = layout.getWidestCap();
     auto slotsType = [&](ArrayRef<int64_t> shape, Type type) {
       SmallVector<int64_t> all{heads, cap};
       llvm::append_range(all, shape);

@@ -4,6 +4,7 @@
 // stays in place. They touch a few hundred elements a step.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
+#include "dialects/Sparsity/Policies/Policies.h"
 #include "passes/ToLinalg/Lowering.h"
 
 #include <limits>
@@ -24,13 +25,18 @@ Value sparse::lowering::isGoverned(Emitter &e, Value head, ArrayRef<int64_t> hea
   return any;
 }
 
-Value sparse::lowering::capOf(Emitter &e, kvcache::LayoutAttr layout, Value head) {
-  auto slots = [&](int64_t cap) { return cap > 0 ? cap : layout.getMaxSlots(); };
-  ArrayRef<int64_t> caps = layout.getCaps().asArrayRef();
-  Value cap = e.index(slots(caps[0]));
-  for (auto [index, other] : llvm::enumerate(caps.drop_front()))
-    if (other != caps[0])
-      cap = e.select(e.cmp(Pred::eq, head, e.index(index + 1)), e.index(slots(other)), cap);
+Value sparse::lowering::capOf(Emitter &e, kvcache::LayoutAttr layout, Value head, Value newest) {
+  using Cap = kvcache::LayoutAttr::Cap;
+  auto slots = [&](const Cap &cap) {
+    if (cap.over == 0)
+      return e.index(cap.most > 0 ? cap.most : layout.getMaxSlots());
+    return e.toIndex(sparsity::budgetAt(e.b, e.loc, cap.most, {cap.over, cap.least}, newest));
+  };
+  Cap first = layout.getCap(0);
+  Value cap = slots(first);
+  for (int64_t index = 1; index < layout.getKvHeads(); ++index)
+    if (Cap other = layout.getCap(index); !(other == first))
+      cap = e.select(e.cmp(Pred::eq, head, e.index(index)), slots(other), cap);
   return cap;
 }
 
@@ -265,9 +271,9 @@ void sparse::lowering::lowerCompress(Emitter &e, KernelContext &k, kvcache::Comp
     none.push_back(e.filled({batch, layout.getKvHeads()}, e.i32(-1)));
   auto evict = [&](Value row, Value head, Value sequence, Value extent, ValueRange evicted) {
     // After an append there is no victim, so every slot below the extent is live.
-    Value over = e.cmp(Pred::ugt, extent, capOf(e, layout, head));
+    Value newest = e.extract(positions, row);
+    Value over = e.cmp(Pred::ugt, extent, capOf(e, layout, head, newest));
     return stateIf(e, state, over, evicted, [&]() -> SmallVector<Value> {
-      Value newest = e.extract(positions, row);
       SmallVector<Value> init{e.f32(std::numeric_limits<double>::infinity()),
                               e.i32(std::numeric_limits<int32_t>::max()), e.i32(-1)};
       SmallVector<Value> least = e.loop(e.index(0), extent, init, [&](Value slot, ValueRange best) {

@@ -40,7 +40,12 @@ void sparse::lowering::lowerChoose(Emitter &e, KernelContext &k, kvcache::Choose
     Value extent = e.toIndex(e.extract(state["count"], {sequence, head}));
     Value hole = e.cmp(Pred::sge, e.extract(state["victim"], {sequence, head}), e.i32(0));
     Value live = e.sub(extent, e.select(hole, e.index(1), e.index(0)));
-    Value headCap = capOf(e, layout, head);
+    Value last;
+    if (layout.getCapOver()) { // An empty head has no tail, and is never over its cap.
+      Value tail = arith::MaxSIOp::create(e.b, e.loc, e.extract(state["tail"], {sequence, head}), e.i32(0));
+      last = e.extract(state["position"], {sequence, head, e.toIndex(tail)});
+    }
+    Value headCap = capOf(e, layout, head, last);
     Value keep = e.min(live, headCap);
     // A head without cap has no victim and is never over its slots, so it is left alone.
     Value acts = e.either(hole, e.cmp(Pred::ugt, live, headCap));

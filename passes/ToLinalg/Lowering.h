@@ -105,8 +105,9 @@ SmallVector<Statistic> statisticsOf(kvcache::LayoutAttr layout);
 
 /// Whether KV head `head` (index) is one of `heads`; null when all are (empty list).
 Value isGoverned(Emitter &e, Value head, ArrayRef<int64_t> heads);
-/// The cap of KV head `head` as an index, the layout's slots when it has none.
-Value capOf(Emitter &e, kvcache::LayoutAttr layout, Value head);
+/// The cap of KV head `head` as an index when the newest token is at position `newest` (i32, null where all caps
+/// are constant); the layout's slots when it has none.
+Value capOf(Emitter &e, kvcache::LayoutAttr layout, Value head, Value newest);
 /// The eviction key (f32) of slot `slot`, +inf outside every policy's heads.
 Value evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot, Value newest);
 /// What else there is of each slot, scales and fields, in the order in which `kvcache.gather` copies them after keys, values and positions.

@@ -4,7 +4,7 @@
 // RUN: FileCheck %s < %t.mlir
 // RUN: sparse-opt compile %s --compile-from stateful -o %t.spx
 
-#h2o = #sparsity.h2o<{heads = array<i64>, heavy = 64 : i64, prefill = "dense", recent = 64 : i64}>
+#h2o = #sparsity.h2o<{heads = array<i64>, heavy = 64 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 64 : i64}>
 #layout = #kvcache.layout<kv_heads = 2, key_dim = 64, value_dim = 64, page = 16, type = bf16, slotted = true, max_pages = 33, caps = [128, 128], prefill_cap = end, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>], policies = [#h2o], keys_by_slot = true>
 
 module attributes {sparsity.target = #sparsity.target<arch = "sm_90a", multiprocessors = 132, shared_memory = 232448, clusters = true>} {

@@ -91,12 +91,12 @@ def copy_runtime(build: Path, out: Path, tests: bool = True) -> list[dict]:
 
 
 def make_models(arguments: argparse.Namespace, target: str) -> list[dict]:
-    from suite_models import MODELS, Maker
+    from suite_models import MODELS, Maker, pair_models
 
     tests = []
     with tempfile.TemporaryDirectory() as scratch:
         maker = Maker(arguments.sparse_opt, target, arguments.out, Path(scratch))
-        steps = [(model.name, lambda model=model: maker.make(model)) for model in MODELS]
+        steps = [(model.name, lambda model=model: maker.make(model)) for model in (*MODELS, *pair_models(arguments.sparse_opt))]
         road = arguments.corpus / "road" if arguments.corpus else None
         if road and road.is_dir():
             for folder in sorted(road.iterdir()):

@@ -81,6 +81,18 @@ FIXED = {
         ),
         (LONG, SHORT, (61, 62)),
     ),
+    # Caps that follow the length, reached within the rows and not, in prompts and in steps.
+    "h2o-growing": Fixed(
+        GQA3,
+        rules(
+            "layers: 0, kv: {h2o: {heavy: 20, recent: 12, over: 100, least: 6}}",
+            "layers: 1, kv: [{h2o: {heavy: 20, recent: 12, over: 301, prefill: chunked, heads: 0}}, "
+            "{h2o: {heavy: 9, recent: 9, prefill: chunked, heads: 1}}]",
+            "layers: 2, attention: {page_topk: {page: 4, budget: 12}}",
+            "layers: 2, kv: {d2o: {heavy: 14, recent: 14, sinks: 3, over: 90}}",
+        ),
+        (LONG, SHORT, (1, 110), (61, 62)),
+    ),
     # The layers of one artifact are cut at different times.
     "h2o-chunked-and-dense": Fixed(
         GQA2,

@@ -31,6 +31,12 @@ class D2O(H2O):
         if not 0 <= self.sinks <= self.heavy:
             raise ValueError("sinks must not be negative, heavy must hold them")
 
+    @property
+    def fewest(self) -> int:
+        """Room for the sinks and as many recent tokens as there are when the heavy hitters are fewer than the sinks."""
+        recent = self.recent * self.sinks // self.heavy if self.heavy else 0
+        return max(self.least, self.sinks + max(1, recent))
+
 
 def forced(policy: D2O, mass: Array, positions: Array) -> Array:
     """The mass with the sinks above all others."""

@@ -4,7 +4,7 @@ Everything here is about one KV head. `mass` is the attention a slot gathered so
 was appended, and over the query heads of the group.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,23 +15,43 @@ Array = np.ndarray
 class H2O:
     """`heavy` slots by mass and `recent` by position. `recent ≥ 1`, so that no token is evicted by its own step.
 
-    `prefill`: the budget holds from the end of a prompt (dense), or from the end of each of its chunks (chunked).
+    `prefill`: the budget holds from the end of a prompt (dense), or from the end of each of its chunks (chunked). With
+    `over` both budgets are shares of the current length: they are what they say from `over` tokens on, and less before.
     """
 
     heavy: int = 512
     recent: int = 512
     prefill: str = "dense"
+    over: int = 0
+    least: int = 0
 
     def __post_init__(self) -> None:
         if self.heavy < 0 or self.recent < 1:
             raise ValueError("heavy must not be negative, recent must be at least 1")
         if self.prefill not in ("dense", "chunked"):
             raise ValueError(f"prefill must be dense or chunked, not {self.prefill}")
+        if self.over == 0 and self.least != 0:
+            raise ValueError("least needs over")
+        if self.over and not self.least <= self.cap <= self.over:
+            raise ValueError("a budget grows from least to itself over at least as many tokens")
+
+    @property
+    def fewest(self) -> int:
+        """Slots that stay in any context."""
+        return max(self.least, 1)
 
     @property
     def cap(self) -> int:
         """Most slots kept between steps."""
         return self.heavy + self.recent
+
+    def at(self, length: int) -> "H2O":
+        """The policy with the constant budgets that it has after `length` tokens."""
+        if self.over == 0:
+            return self
+        cap = max(self.fewest, min(self.cap, self.cap * length // self.over))
+        recent = max(1, min(self.recent, self.recent * length // self.over))
+        return replace(self, heavy=cap - recent, recent=recent, over=0, least=0)
 
 
 def gathered_mass(weights: Array) -> Array:

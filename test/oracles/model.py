@@ -44,6 +44,11 @@ class LayerPolicy:
     def merge_of(self, head: int) -> Cam | None:
         return self.merge_by_head.get(head, self.merge)
 
+    @property
+    def cuts_chunks(self) -> bool:
+        """Whether the layer is cut after each chunk of a prompt: unless a policy reads the prompt densely."""
+        return all(not isinstance(kv, H2O) or kv.prefill == "chunked" for kv in (self.kv, *self.kv_by_head.values()))
+
 
 DENSE = LayerPolicy()
 
@@ -161,12 +166,13 @@ class Decoder:
         return self.network.logits(x)
 
     def _compact(self, chunked: bool) -> None:
-        """Cuts the heads whose policy cuts after chunks, or the others."""
+        """Cuts the layers that are cut after chunks, or the others."""
         for layer, policy in enumerate(self.policies):
+            if policy.cuts_chunks != chunked:
+                continue
             cuts = {}
             for head, cache in enumerate(self.caches[layer]):
-                kv = policy.kv_of(head)
-                if kv is not None and (isinstance(kv, Streaming) or kv.prefill == "chunked") == chunked:
+                if (kv := policy.kv_of(head)) is not None:
                     cuts[head] = _choose(kv, cache)
             self._merge(layer, cuts)
             for cut in cuts.values():
@@ -239,10 +245,17 @@ def _mass(kv: H2O, cache: HeadCache, live: Array) -> Array:
     return d2o.forced(kv, cache.mass[live], cache.position[live]) if isinstance(kv, D2O) else cache.mass[live]
 
 
+def _now(kv: KVPolicy, cache: HeadCache) -> KVPolicy:
+    """A policy with the budgets that it has at the current length."""
+    return kv.at(int(cache.position.max()) + 1) if isinstance(kv, H2O) else kv
+
+
 def _victim(kv: KVPolicy | None, cache: HeadCache) -> int | None:
     """The slot that leaves after a decode step, once the live ones exceed the cap."""
-    live = cache.live
-    if kv is None or len(live) <= kv.cap:
+    if kv is None:
+        return None
+    live, kv = cache.live, _now(kv, cache)
+    if len(live) <= kv.cap:
         return None
     if len(live) > kv.cap + 1:
         raise ValueError("more than one token over the budget: the prompt was not compacted")
@@ -255,7 +268,7 @@ def _victim(kv: KVPolicy | None, cache: HeadCache) -> int | None:
 
 def _choose(kv: KVPolicy, cache: HeadCache) -> Cut:
     """What brings a head down to its cap."""
-    live = cache.live
+    live, kv = cache.live, _now(kv, cache)
     if len(live) <= kv.cap:
         kept = np.ones(len(live), bool)
     elif isinstance(kv, H2O):

@@ -9,11 +9,16 @@
         heads: 0-1              # of each kv method of the rule
         kv: {streaming: {}}
       - {layers: 3, attention: {dense: {}}}
+      - {layers: 4, kv: [{h2o: {heavy: 25%, heads: 0}}, {h2o: {heavy: 64KiB, heads: 1}}]}
 
-What has no oracle is refused. The compiler refuses more: it also knows what one layer can't do at once.
+A budget is tokens, a share of the longest context, or bytes of keys and values of one sequence in one layer. What has no
+oracle is refused. The compiler refuses more: it also knows what one layer can't do at once.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import yaml
@@ -29,10 +34,37 @@ from .streaming import Streaming
 EVICTING = {"streaming": Streaming, "h2o": H2O, "d2o": D2O}
 MERGING = {"cam": Cam}
 
+GROWING = ["heavy", "recent", "over", "least"]
+BUDGETS = {"page_topk": ["budget"], "streaming": ["window"], "h2o": GROWING, "d2o": GROWING}
+UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
 ByHead = tuple[dict[int, KVPolicy], dict[int, Cam], Quantize | None]
 
 
-def parse_policies(text: str, layers: int, kv_heads: int) -> list[LayerPolicy]:
+@dataclass(frozen=True)
+class Size:
+    """What budgets are measured by: the longest context, and the bytes of a token's key and value in one KV head."""
+
+    context: int = 8192
+    slot_bytes: int = 128
+
+    def tokens(self, budget: int | str, heads: int) -> int:
+        """What a budget is for each of `heads` KV heads."""
+        if isinstance(budget, int):
+            return budget
+        if share := re.fullmatch(r"(\d+(?:\.\d+)?)%", budget):
+            if Fraction(share[1]) > 100:
+                raise ValueError(f"{budget} is more than the context")
+            return int(Fraction(share[1]) * self.context / 100)
+        if size := re.fullmatch(r"(\d+)([KMG]iB)", budget):
+            return int(size[1]) * UNITS[size[2]] // (self.slot_bytes * heads)
+        raise ValueError(f"{budget} is no budget")
+
+
+SMALL = Size()
+
+
+def parse_policies(text: str, layers: int, kv_heads: int, size: Size = SMALL) -> list[LayerPolicy]:
     """One policy a layer; a layer that no rule names is dense."""
     content = yaml.safe_load(text) or {}
     _only(content, {"version", "rules"})
@@ -46,9 +78,9 @@ def parse_policies(text: str, layers: int, kv_heads: int) -> list[LayerPolicy]:
             raise ValueError("heads restricts kv alone")
         for layer in parse_range(rule.get("layers", "all"), layers):
             if "attention" in rule:
-                attention[layer] = _page_topk(rule["attention"])
+                attention[layer] = _page_topk(rule["attention"], size, kv_heads)
             if "kv" in rule:
-                kv[layer] = _kv(rule["kv"], rule.get("heads", []), kv_heads)
+                kv[layer] = _kv(rule["kv"], rule.get("heads", []), kv_heads, size)
     return [_layer(one, by_head, kv_heads) for one, by_head in zip(attention, kv, strict=True)]
 
 
@@ -72,36 +104,52 @@ def _only(mapping: dict[str, Any], keys: set[str]) -> None:
         raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
 
 
-def _page_topk(methods: dict[str, Any]) -> PageTopK | None:
-    (name, parameters), *more = methods.items()
+def _methods(value: dict[str, Any] | list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """The methods under a key, in order: of one mapping, or of a list of them."""
+    mappings = value if isinstance(value, list) else [value]
+    return [(name, dict(parameters or {})) for mapping in mappings for name, parameters in mapping.items()]
+
+
+def _counted(name: str, parameters: dict[str, Any], size: Size, heads: int) -> dict[str, Any]:
+    """The parameters with budgets in tokens."""
+    budgets = {key: size.tokens(parameters[key], heads) for key in BUDGETS.get(name, []) if key in parameters}
+    return parameters | budgets
+
+
+def _page_topk(value: dict[str, Any] | list[dict[str, Any]], size: Size, kv_heads: int) -> PageTopK | None:
+    methods = _methods(value)
+    (name, parameters), *more = methods
     if name not in ("page_topk", "dense") or more:
-        raise ValueError(f"attention: page_topk expected, got {', '.join(methods)}")
+        raise ValueError(f"attention: page_topk expected, got {', '.join(n for n, _ in methods)}")
     if name == "dense":
         return None
-    policy = PageTopK(**(parameters or {}))
+    policy = PageTopK(**_counted(name, parameters, size, kv_heads))
     if policy.budget < policy.page:
         raise ValueError("a budget of less than a page")
     return policy
 
 
-def _kv(methods: dict[str, Any], heads: Any, kv_heads: int) -> ByHead:
+def _kv(value: dict[str, Any] | list[dict[str, Any]], heads: Any, kv_heads: int, size: Size) -> ByHead:
+    methods = _methods(value)
     evicting: dict[int, KVPolicy] = {}
     merging: dict[int, Cam] = {}
     named: list[Sequence[int]] = []
     stored: Quantize | None = None
-    if "dense" in methods:
+    if any(name == "dense" for name, _ in methods):
         if len(methods) > 1 or heads != []:
             raise ValueError("dense stands alone")
         return evicting, merging, None
-    for name, parameters in methods.items():
-        parameters = dict(parameters or {})
+    for name, parameters in methods:
         if heads != [] and "heads" in parameters:
             raise ValueError("heads stands twice")
         if name == "quantize":
+            if stored is not None:
+                raise ValueError("two methods say what one layer stores")
             stored = Quantize(**parameters)
             continue
         # No heads are all heads.
         own = parse_range(parameters.pop("heads", heads), kv_heads) or range(kv_heads)
+        parameters = _counted(name, parameters, size, len(own))
         if name in MERGING:
             if merging.keys() & set(own):
                 raise ValueError("two methods merge what one KV head evicts")

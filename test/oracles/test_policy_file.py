@@ -4,7 +4,7 @@ import pytest
 from oracles.h2o import H2O
 from oracles.model import LayerPolicy
 from oracles.page_topk import PageTopK
-from oracles.policy_file import parse_policies
+from oracles.policy_file import Size, parse_policies
 from oracles.streaming import Streaming
 
 
@@ -51,6 +51,23 @@ def test_later_rules_and_heads_of_a_rule() -> None:
     ]
 
 
+def test_budgets_and_lists() -> None:
+    text = """
+    version: 1
+    rules:
+      - {layers: 0, attention: {page_topk: {page: 4, budget: 12.5%}}, kv: {h2o: {heavy: 33.3%, recent: 3KiB}}}
+      - layers: 1
+        kv:
+          - h2o: {heavy: 3, recent: 3KiB, heads: 0}
+          - h2o: {heavy: 1%, recent: 1, heads: 1-2}
+          - streaming: {window: 1MiB, heads: 3}
+    """
+    assert parse_policies(text, 2, 4, Size(context=1000, slot_bytes=256)) == [
+        LayerPolicy(PageTopK(page=4, budget=125), H2O(333, 3)),
+        LayerPolicy(kv_by_head={0: H2O(3, 12), 1: H2O(10, 1), 2: H2O(10, 1), 3: Streaming(4, 4096)}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
@@ -67,6 +84,10 @@ def test_later_rules_and_heads_of_a_rule() -> None:
         ("[{heads: 1, attention: {page_topk: {}}}]", "kv alone"),
         ("[{heads: 1, kv: {streaming: {heads: 1}}}]", "twice"),
         ("[{layer: 1}]", "unknown keys: layer"),
+        ("[{kv: [{h2o: {}}, {h2o: {heads: 1}}]}]", "one KV head"),
+        ("[{kv: [{quantize: {}}, {quantize: {}}]}]", "stores"),
+        ("[{kv: {h2o: {heavy: 101%}}}]", "more than the context"),
+        ("[{kv: {h2o: {heavy: 3MB}}}]", "no budget"),
     ],
 )
 def test_what_has_no_oracle_is_refused(rules: str, message: str) -> None:

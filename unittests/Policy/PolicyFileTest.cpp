@@ -27,11 +27,15 @@ protected:
     context.loadDialect<sparsity::SparsityDialect>();
   }
 
-  static SmallVector<LayerFacts> factsOf(int64_t layers, int64_t kvHeads) {
+  /// A token has 128 bytes in each KV head.
+  SmallVector<LayerFacts> factsOf(int64_t layers, int64_t kvHeads) {
     SmallVector<LayerFacts> facts(layers);
     for (int64_t layer = 0; layer < layers; ++layer) {
       facts[layer].layer = layer;
       facts[layer].kvHeads = kvHeads;
+      facts[layer].keyDim = facts[layer].valueDim = 16;
+      facts[layer].maxContext = 1000;
+      facts[layer].type = Float32Type::get(&context);
     }
     return facts;
   }
@@ -73,7 +77,7 @@ TEST_F(PolicyTest, DefaultsAreWrittenOut) {
             "rules:\n"
             "  - layers: all\n"
             "    attention: {page_topk: {page: 16, budget: 2048, group: max, per_query_head: false, sinks: 0}}\n"
-            "    kv: {h2o: {heavy: 512, recent: 512, heads: [], prefill: dense}}\n");
+            "    kv: {h2o: {heavy: 512, recent: 512, over: 0, least: 0, heads: [], prefill: dense}}\n");
 }
 
 TEST_F(PolicyTest, LaterRulesWinPerLayerAndKey) {
@@ -87,7 +91,7 @@ TEST_F(PolicyTest, LaterRulesWinPerLayerAndKey) {
             "rules:\n"
             "  - layers: 0\n"
             "    attention: {page_topk: {page: 4, budget: 8, group: max, per_query_head: false, sinks: 0}}\n"
-            "    kv: {h2o: {heavy: 1, recent: 1, heads: [], prefill: dense}}\n"
+            "    kv: {h2o: {heavy: 1, recent: 1, over: 0, least: 0, heads: [], prefill: dense}}\n"
             "  - layers: 1\n"
             "    attention: {page_topk: {page: 16, budget: 2048, group: max, per_query_head: false, sinks: 0}}\n"
             "    kv: {streaming: {sinks: 1, window: 2, heads: []}}\n"
@@ -119,7 +123,46 @@ TEST_F(PolicyTest, HeadsAreARangeOfTheModel) {
 TEST_F(PolicyTest, SeveralKVMethodsByHeads) {
   EXPECT_EQ(applyText("{version: 1, rules: [{kv: {streaming: {heads: 0}, h2o: {heads: 1-}}}]}", 1),
             "version: 1\nrules:\n  - layers: all\n    kv: {streaming: {sinks: 4, window: 512, heads: [0]}, "
-            "h2o: {heavy: 512, recent: 512, heads: [1, 2], prefill: dense}}\n");
+            "h2o: {heavy: 512, recent: 512, over: 0, least: 0, heads: [1, 2], prefill: dense}}\n");
+}
+
+TEST_F(PolicyTest, AListNamesAMethodSeveralTimes) {
+  EXPECT_EQ(applyText("{version: 1, rules: [{kv: [{h2o: {heads: 0}}, {h2o: {heavy: 8, heads: 2}, streaming: {heads: 1}}]}]}",
+                      1),
+            "version: 1\nrules:\n  - layers: all\n    kv: [{h2o: {heavy: 512, recent: 512, over: 0, least: 0, heads: [0], prefill: dense}}, "
+            "{h2o: {heavy: 8, recent: 512, over: 0, least: 0, heads: [2], prefill: dense}}, {streaming: {sinks: 4, window: 512, heads: [1]}}]\n");
+  EXPECT_EQ(applyText("{version: 1, rules: [{kv: [{h2o: {}}]}]}"), applyText("{version: 1, rules: [{kv: {h2o: {}}}]}"));
+  EXPECT_EQ(applyText("{version: 1, rules: [{kv: [{h2o: {}}, 3]}]}"),
+            "loc(\"p.yaml\":1:39): an item of 'kv' is no mapping; legal: {method: {parameter: value}}\n");
+  EXPECT_EQ(applyText("{version: 1, rules: [{kv: []}]}"),
+            "loc(\"p.yaml\":1:28): 'kv' names no method; legal: 'cam', 'd2o', 'h2o', 'quantize', 'streaming', 'dense'\n");
+}
+
+TEST_F(PolicyTest, BudgetsAreTokensOfALayer) {
+  auto heavy = [&](StringRef budget, StringRef heads = "all") {
+    std::string text = applyText(
+        ("{version: 1, rules: [{layers: 0, kv: {h2o: {heavy: " + budget + ", heads: " + heads + "}}}]}").str());
+    StringRef rest = StringRef(text).split("heavy: ").second;
+    return rest.empty() ? text : rest.split(',').first.str();
+  };
+  EXPECT_EQ(heavy("7"), "7");
+  EXPECT_EQ(heavy("0%"), "0");
+  EXPECT_EQ(heavy("12.5%"), "125");
+  EXPECT_EQ(heavy("33.3333%"), "333"); // rounded down
+  EXPECT_EQ(heavy("99.99999%"), "999");
+  EXPECT_EQ(heavy("100%"), "1000");
+  // The bytes of all heads that the method governs.
+  EXPECT_EQ(heavy("6KiB"), "16");
+  EXPECT_EQ(heavy("6KiB", "0"), "48");
+  EXPECT_EQ(heavy("6KiB", "1-"), "24");
+  EXPECT_EQ(heavy("1MiB"), "2730");
+  EXPECT_EQ(heavy("1GiB"), "2796202");
+  EXPECT_EQ(heavy("999999999GiB"), "loc(\"p.yaml\":1:52): 'heavy' of 'h2o' is '999999999GiB', which is 2796202663870464 "
+                                   "tokens in layer 0; legal: an integer from 0 to 1073741823\n");
+  for (StringRef none : {"100.1%", "-1%", "1.%", "1 %", "1e1%", "KiB", "1.5MiB", "1 MiB", "1KB", "1kib", "0x1%"})
+    EXPECT_NE(heavy(none).find("a share (25%) or bytes (64MiB)"), std::string::npos) << none.str();
+  EXPECT_EQ(applyInline(PolicyKind::KV, "h2o:heavy=12.5%,recent=6KiB"),
+            applyText("{version: 1, rules: [{kv: {h2o: {heavy: 125, recent: 16}}}]}"));
 }
 
 TEST_F(PolicyTest, InlineFormIsTheSameRule) {
@@ -138,7 +181,7 @@ TEST_F(PolicyTest, InlineFormIsTheSameRule) {
 TEST_F(PolicyTest, InlineDiagnosticsHaveColumns) {
   EXPECT_EQ(applyInline(PolicyKind::KV, "2-:h2o:heavvy=5"),
             "loc(\"--kv\":1:8): 'h2o' has no parameter 'heavvy'; did you mean 'heavy'?; legal: 'heavy', 'recent', "
-            "'heads', 'prefill'\n");
+            "'over', 'least', 'heads', 'prefill'\n");
   EXPECT_EQ(applyInline(PolicyKind::Attention, "7:page_topk"),
             "loc(\"--attention\":1:1): there is no layer 7; legal: 0-3\n");
   EXPECT_EQ(applyInline(PolicyKind::Attention, ""),
@@ -157,8 +200,11 @@ TEST_F(PolicyTest, FormatParsesBack) {
       if (pick(2))
         os << "  attention: {page_topk: {page: " << 1 + pick(32) << ", per_query_head: " << (pick(2) ? "true" : "false")
            << "}}\n";
-      if (pick(3) == 0)
+      int64_t kv = pick(4);
+      if (kv == 0)
         os << "  kv: {dense: {}}\n";
+      else if (kv == 1)
+        os << "  kv: [{h2o: {heavy: " << pick(99) << "%}}, {h2o: {recent: " << 1 + pick(9) << "KiB}, streaming: {}}]\n";
       else
         os << "  kv: {h2o: {heavy: " << pick(9) << ", heads: " << pick(3) << "}, streaming: {heads: [1]}}\n";
     }
@@ -173,7 +219,7 @@ TEST_F(PolicyTest, FormatParsesBack) {
 /// Damaged files end in a diagnostic or a policy, never in a crash.
 TEST_F(PolicyTest, DamagedFiles) {
   const std::string whole = "version: 1\nrules:\n  - layers: 1-\n    attention: {page_topk: {page: 16, budget: 64}}\n"
-                            "    kv:\n      h2o:\n        heavy: 3\n        heads: [0, 1]\n"
+                            "    kv:\n      - h2o:\n          heavy: 3%\n          heads: [0, 1]\n      - h2o: {recent: 64KiB}\n"
                             "  - {layers: 'all', kv: {dense: }}\n";
   const char bytes[] = "{}[]:,-'\"\n \t#&*!|>%@`?\\0a\x80\xff";
   std::mt19937 random(11);

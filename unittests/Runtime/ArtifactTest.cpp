@@ -397,6 +397,29 @@ TEST_F(ArtifactTest, RefusesCapsThatNothingCanEnforce) {
   EXPECT_NE(message.find("maintain_compact_chunk"), std::string::npos);
 }
 
+TEST_F(ArtifactTest, ReadsCapsThatGrow) {
+  Artifact copy = artifact;
+  auto writeWith = [&](const Json &cap) {
+    copy.cpu()["cache"]["layers"][1]["caps"][0] = cap;
+    copy.write(dir.path());
+  };
+  writeWith({{"most", 10}, {"over", 40}, {"least", 3}});
+  LayerLayout layer = Model(dir.path(), {}).layers()[1];
+  EXPECT_EQ(layer.capAt(0, 8), 3);
+  EXPECT_EQ(layer.capAt(0, 30), 7);
+  EXPECT_EQ(layer.capAt(0, 400), 10);
+  EXPECT_EQ(layer.capAt(1, 400), -1);
+  // No cap below one slot or above the length at which it is reached.
+  for (const Json &bad : {Json{{"most", 10}, {"over", 9}, {"least", 3}},
+                   Json{{"most", 10}, {"over", 40}, {"least", 0}},
+                   Json{{"most", 10}, {"over", 40}, {"least", 11}},
+                   Json{{"most", 0}, {"over", 40}, {"least", 1}},
+                   Json{{"most", 10}, {"over", 40}}}) {
+    writeWith(bad);
+    EXPECT_EQ(loadCode(dir.path()), Code::InvalidArgument) << bad.dump();
+  }
+}
+
 TEST_F(ArtifactTest, RefusesDuplicateMembers) {
   std::string text = toy::sealManifest(artifact.manifest);
   text.replace(text.find("\"policy\""), 8, "\"source\"");

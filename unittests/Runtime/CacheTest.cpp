@@ -64,6 +64,60 @@ protected:
   FailingMemory memory;
 };
 
+TEST(LayerLayoutTest, ACapFollowsTheLength) {
+  LayerLayout l = layout({40, -1, 7}, PrefillCap::End, true);
+  l.growth = {{100, 6}, {0, 0}, {0, 0}};
+  const std::pair<uint64_t, int64_t> caps[] = {
+      {0, 6}, {1, 6}, {17, 6}, {18, 7}, {50, 20}, {99, 39}, {100, 40}, {1 << 30, 40}};
+  for (auto [length, cap] : caps) {
+    EXPECT_EQ(l.capAt(0, length), cap) << length;
+    EXPECT_EQ(l.capAt(1, length), -1);
+    EXPECT_EQ(l.capAt(2, length), 7);
+  }
+}
+
+/// Every other step of half a cap takes a victim's slot, the steps between a
+/// slot of their own.
+TEST_F(CacheTest, AGrowingCapEvictsUntilItIsReached) {
+  LayerLayout grows = layout({40}, PrefillCap::End, true);
+  grows.growth = {{80, 10}};
+  Cache cache = make({grows});
+  uint32_t seq = cache.create();
+  append(cache, seq, 30, Append::Prefill);
+  EXPECT_TRUE(cache.needsCompaction(seq, Compact::Capped));
+  cache.compacted(seq, Compact::Capped);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 15u);
+  for (uint64_t length = 31; length <= 120; ++length) {
+    append(cache, seq, 1, Append::Decode);
+    // One more than the cap at most: the victim's slot.
+    uint64_t cap = std::min<uint64_t>(length / 2, 40);
+    EXPECT_GE(cache.extent(seq, 0, 0), cap) << length;
+    EXPECT_LE(cache.extent(seq, 0, 0), cap + 1) << length;
+  }
+  EXPECT_EQ(cache.extent(seq, 0, 0), 41u);
+  cache.compacted(seq, Compact::Capped);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 40u);
+}
+
+/// Pages for many steps at once are those that they need one by one.
+TEST_F(CacheTest, AGrowingCapReservesWhatItsStepsReach) {
+  LayerLayout grows = layout({40}, PrefillCap::Chunk, true);
+  grows.growth = {{160, 3}};
+  for (uint64_t prompt : {0, 5, 40, 77}) {
+    Cache cache = make({grows});
+    uint32_t seq = cache.create();
+    if (prompt > 0)
+      append(cache, seq, prompt, Append::Prefill);
+    cache.compacted(seq, Compact::Chunk);
+    cache.reserve(seq, 100, Append::Decode);
+    uint64_t reserved = cache.pages(seq, 0, 0);
+    for (int step = 0; step < 100; ++step)
+      append(cache, seq, 1, Append::Decode);
+    EXPECT_EQ(cache.pages(seq, 0, 0), reserved) << prompt;
+    EXPECT_EQ(reserved, (cache.extent(seq, 0, 0) + 3) / 4) << prompt;
+  }
+}
+
 TEST_F(CacheTest, FreshSequencesHaveInitialValues) {
   Cache cache = make({layout({-1, -1}, PrefillCap::None, false)});
   uint32_t seq = cache.create();

@@ -26,6 +26,30 @@ Value sparse::sparsity::f32Constant(OpBuilder &b, Location loc, double value) {
   return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value));
 }
 
+Value sparse::sparsity::budgetAt(OpBuilder &b, Location loc, int64_t most, BudgetGrowth growth, Value newest) {
+  if (growth.over == 0)
+    return i32Constant(b, loc, most);
+  auto wide = [&](int64_t value) -> Value { return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value)); };
+  // Products of two i32 need 64 bits.
+  Value length = arith::AddIOp::create(b, loc, arith::ExtSIOp::create(b, loc, b.getI64Type(), newest), wide(1));
+  Value share = arith::DivSIOp::create(b, loc, arith::MulIOp::create(b, loc, length, wide(most)), wide(growth.over));
+  Value capped = arith::MinSIOp::create(b, loc, share, wide(most));
+  Value slots = arith::MaxSIOp::create(b, loc, capped, wide(growth.least));
+  return arith::TruncIOp::create(b, loc, b.getI32Type(), slots);
+}
+
+std::string sparse::sparsity::whyNotGrowth(BudgetGrowth growth, int64_t most) {
+  if (growth.over == 0)
+    return growth.least == 0 ? "" : "'least' without 'over' means nothing; legal: both or neither";
+  if (growth.over < most)
+    return llvm::formatv("a budget of {0} tokens can't grow over {1}; legal: an 'over' of at least {0}", most,
+                         growth.over);
+  if (growth.least > most)
+    return llvm::formatv("a budget of {0} tokens can't be {1} at least; legal: a 'least' of at most {0}", most,
+                         growth.least);
+  return "";
+}
+
 std::string sparse::sparsity::whyNotHeads(ArrayRef<int64_t> heads, const LayerFacts &facts) {
   for (int64_t head : heads)
     if (head >= facts.kvHeads)

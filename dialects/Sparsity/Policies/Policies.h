@@ -13,6 +13,10 @@ mlir::LogicalResult verifyParams(llvm::function_ref<mlir::InFlightDiagnostic()> 
 mlir::Value i32Constant(mlir::OpBuilder &b, mlir::Location loc, int64_t value);
 /// An f32 constant.
 mlir::Value f32Constant(mlir::OpBuilder &b, mlir::Location loc, double value);
+/// A budget of at most `most` slots as i32 when the newest token is at position `newest` (i32); docs/architecture.md §6.
+mlir::Value budgetAt(mlir::OpBuilder &b, mlir::Location loc, int64_t most, BudgetGrowth growth, mlir::Value newest);
+/// Why a budget of `most` slots can't grow so; empty when it can.
+std::string whyNotGrowth(BudgetGrowth growth, int64_t most);
 /// Why `heads` does not name KV heads of the layer; empty when it does.
 std::string whyNotHeads(llvm::ArrayRef<int64_t> heads, const LayerFacts &facts);
 /// Why two policies can't both evict from the same heads; empty when they govern different ones.

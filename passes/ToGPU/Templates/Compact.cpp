@@ -112,7 +112,12 @@ static LogicalResult emitChoose(DeviceKernel &k) {
   lowering::Emitter e(d.b, d.loc);
   Value hole = d.ge(k.load(layer["victim"], {sequence, head}), d.i32(0));
   Value live = d.sub(extent, d.select(hole, d.i32(1), d.i32(0)));
-  Value headCap = e.toI32(lowering::capOf(e, layout, e.toIndex(head))), keep = d.minS(live, headCap);
+  Value last;
+  if (layout.getCapOver()) { // An empty head has no tail, and is never over its cap.
+    Value tail = d.maxS(k.load(layer["tail"], {sequence, head}), d.i32(0));
+    last = k.load(layer["position"], {sequence, head, tail});
+  }
+  Value headCap = e.toI32(lowering::capOf(e, layout, e.toIndex(head), last)), keep = d.minS(live, headCap);
   // A head without cap has no victim and is never over its slots, so it is left alone.
   Value acts = d.bitOr(hole, d.lt(headCap, live));
   Value isFirst = d.eq(d.threadId(), d.i32(0));

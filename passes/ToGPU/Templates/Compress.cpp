@@ -124,7 +124,7 @@ static LogicalResult emit(DeviceKernel &k) {
   if (!evicts)
     return success();
   best = c.reduce(best);
-  Value cap = c.e.toI32(lowering::capOf(c.e, layout, c.e.toIndex(c.head)));
+  Value cap = c.e.toI32(lowering::capOf(c.e, layout, c.e.toIndex(c.head), c.newest));
   Value over = d.lt(cap, extent);
   d.ifThen(d.eq(d.threadId(), d.i32(0)), [&] {
     if (!op.getEvicted().empty())

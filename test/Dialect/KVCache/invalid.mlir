@@ -62,6 +62,36 @@ func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_di
 
 // -----
 
+// expected-error @below {{cap_over and cap_least go together, with an entry for each of the 2 KV heads}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 64, caps = [8, -1], prefill_cap = end, fields = [], policies = [], cap_over = [16, 0]>}
+
+// -----
+
+// expected-error @below {{cap_over and cap_least go together, with an entry for each of the 2 KV heads}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 64, caps = [8, -1], prefill_cap = end, fields = [], policies = [], cap_over = [16], cap_least = [1]>}
+
+// -----
+
+// expected-error @below {{a cap of 8 slots over 7 tokens with 1 at least; legal: 1 <= cap_least <= cap <= cap_over}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 64, caps = [8, -1], prefill_cap = end, fields = [], policies = [], cap_over = [7, 0], cap_least = [1, 0]>}
+
+// -----
+
+// expected-error @below {{a cap of 8 slots over 16 tokens with 9 at least; legal: 1 <= cap_least <= cap <= cap_over}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 64, caps = [8, -1], prefill_cap = end, fields = [], policies = [], cap_over = [16, 0], cap_least = [9, 0]>}
+
+// -----
+
+// expected-error @below {{a cap of 8 slots over 16 tokens with 0 at least; legal: 1 <= cap_least <= cap <= cap_over}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 64, caps = [8, -1], prefill_cap = end, fields = [], policies = [], cap_over = [16, 0], cap_least = [0, 0]>}
+
+// -----
+
+// expected-error @below {{a cap of -1 slots over 16 tokens with 1 at least; legal: 1 <= cap_least <= cap <= cap_over}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 64, caps = [8, -1], prefill_cap = end, fields = [], policies = [], cap_over = [16, 16], cap_least = [1, 1]>}
+
+// -----
+
 // expected-error @below {{fields holds 1 : i32, which is no #kvcache.field}}
 func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [1 : i32], policies = []>}
 

@@ -18,13 +18,13 @@
 
 // CHECK-LABEL: func.func @decode
 // CHECK-SAME: %[[S:.*]]: ![[LAYER]], %[[K:.*]]: tensor<2x32xf32>, %[[I:.*]]: tensor<2xi32>, %[[E:.*]]: tensor<1xi32>
-func.func @decode(%s: !dense, %k: tensor<2x32xf32>, %i: tensor<2xi32>, %e: tensor<1xi32>, %m: tensor<2x2x256xf32>) -> !dense {
+func.func @decode(%s: !dense, %k: tensor<2x32xf32>, %i: tensor<2xi32>, %e: tensor<1xi32>, %m: tensor<1x2x256xf32>) -> !dense {
   // CHECK: %[[S1:.*]], %{{.*}} = kvcache.append %[[S]], %[[K]], %[[K]], %[[I]], %[[I]], %[[I]], %[[E]] : (![[LAYER]], tensor<2x32xf32>, tensor<2x32xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<1xi32>) -> (![[LAYER]], tensor<1xi32>)
   %s1, %e1 = kvcache.append %s, %k, %k, %i, %i, %i, %e : (!dense, tensor<2x32xf32>, tensor<2x32xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<1xi32>) -> (!dense, tensor<1xi32>)
   // CHECK: kvcache.compress %[[S1]], %[[I]], %[[I]], %[[I]] : (![[LAYER]], tensor<2xi32>, tensor<2xi32>, tensor<2xi32>) -> ![[LAYER]]
   %s2 = kvcache.compress %s1, %i, %i, %i : (!dense, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>) -> !dense
   // CHECK: kvcache.compress %{{.*}}, %{{.*}}, %[[I]], %[[I]], %[[I]] {prefill}
-  %s3 = kvcache.compress %s2, %m, %i, %i, %i {prefill} : (!dense, tensor<2x2x256xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>) -> !dense
+  %s3 = kvcache.compress %s2, %m, %i, %i, %i {prefill} : (!dense, tensor<1x2x256xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>) -> !dense
   return %s3 : !dense
 }
 

@@ -56,17 +56,17 @@ func.func private @f() attributes {test.a = #sparsity.page_topk<{page = 16, budg
 // -----
 
 // expected-error @below {{'heads' of 'h2o' is array<i64: -1>; legal: KV heads as a range or list: 0-3, [0, 2]}}
-func.func private @f() attributes {test.a = #sparsity.h2o<{heavy = 3, recent = 5, heads = array<i64: -1>, prefill = "dense"}>}
+func.func private @f() attributes {test.a = #sparsity.h2o<{heavy = 3, least = 0 : i64, over = 0 : i64, recent = 5, heads = array<i64: -1>, prefill = "dense"}>}
 
 // -----
 
 // expected-error @below {{'prefill' of 'h2o' is "chunk"; legal: dense or chunked}}
-func.func private @f() attributes {test.a = #sparsity.h2o<{heavy = 3, recent = 5, heads = array<i64>, prefill = "chunk"}>}
+func.func private @f() attributes {test.a = #sparsity.h2o<{heavy = 3, least = 0 : i64, over = 0 : i64, recent = 5, heads = array<i64>, prefill = "chunk"}>}
 
 // -----
 
 // expected-error @below {{'recent' of 'h2o' is 0 : i64; legal: an integer from 1 to 1073741823}}
-func.func private @f() attributes {test.a = #sparsity.h2o<{heavy = 3, recent = 0, heads = array<i64>, prefill = "dense"}>}
+func.func private @f() attributes {test.a = #sparsity.h2o<{heavy = 3, least = 0 : i64, over = 0 : i64, recent = 0, heads = array<i64>, prefill = "dense"}>}
 
 // -----
 
@@ -86,12 +86,12 @@ func.func private @f() attributes {sparsity.kv = [#sparsity.page_topk<{page = 16
 // -----
 
 // expected-error @below {{'alpha' of 'd2o' is 1.500000e+00 : f64; legal: a number from 0 to 1}}
-func.func private @f() attributes {test.a = #sparsity.d2o<{heavy = 8, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 1.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>}
+func.func private @f() attributes {test.a = #sparsity.d2o<{heavy = 8, least = 0 : i64, over = 0 : i64, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 1.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>}
 
 // -----
 
 // expected-error @below {{'beta' of 'd2o' is 1 : i64; legal: a number from 0 to 1}}
-func.func private @f() attributes {test.a = #sparsity.d2o<{heavy = 8, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 0.5, beta = 1, heads = array<i64>, prefill = "dense"}>}
+func.func private @f() attributes {test.a = #sparsity.d2o<{heavy = 8, least = 0 : i64, over = 0 : i64, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 0.5, beta = 1, heads = array<i64>, prefill = "dense"}>}
 
 // -----
 

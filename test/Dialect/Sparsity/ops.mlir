@@ -4,7 +4,7 @@
 
 // Policies print by their method's name, also inside a layout.
 // CHECK-DAG: #page_topk = #sparsity.page_topk<{budget = 64 : i64, group = "sum", page = 4 : i64, per_query_head = false, sinks = 3 : i64}>
-// CHECK-DAG: #h2o = #sparsity.h2o<{heads = array<i64: 0>, heavy = 3 : i64, prefill = "dense", recent = 5 : i64}>
+// CHECK-DAG: #h2o = #sparsity.h2o<{heads = array<i64: 0>, heavy = 3 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 5 : i64}>
 // CHECK-DAG: #streaming = #sparsity.streaming<{heads = array<i64>, sinks = 4 : i64, window = 60 : i64}>
 // CHECK-DAG: #layout = #kvcache.layout<{{.*}}policies = [#page_topk]>
 // CHECK-DAG: !layer = !kvcache.layer<#layout>
@@ -52,6 +52,6 @@ func.func @sample(%l: tensor<2x320xf32>, %i: tensor<2xi32>, %t: tensor<2xf32>, %
 // CHECK-SAME: test.lowering = #sparsity.lowering_config<strategy = vector, tiles = [1, 8]>
 func.func private @sites() attributes {
   sparsity.site = #sparsity.site<layer = 3, part = attention>, sparsity.selection = #quest,
-  sparsity.kv = [#sparsity.h2o<{heavy = 3, recent = 5, heads = array<i64: 0>, prefill = "dense"}>,
+  sparsity.kv = [#sparsity.h2o<{heavy = 3, least = 0 : i64, over = 0 : i64, recent = 5, heads = array<i64: 0>, prefill = "dense"}>,
                  #sparsity.streaming<{sinks = 4, window = 60, heads = array<i64>}>],
   test.lowering = #sparsity.lowering_config<strategy = vector, tiles = [1, 8]>}

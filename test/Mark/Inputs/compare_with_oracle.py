@@ -38,7 +38,7 @@ def pick_rule(rng: random.Random) -> str:
     group = rng.choice(["max", "sum"])
     heavy, recent, window = rng.randrange(9), rng.randrange(1, 9), rng.randrange(1, 99)
     attention = rng.choice(
-        ["dense: {}", "page_topk: ", f"page_topk: {{page: {page}, budget: {page * pages}, group: {group}}}"]
+        ["dense: {}", "page_topk: ", f"page_topk: {{page: {page}, budget: {recent}%}}", f"page_topk: {{page: {page}, budget: {page * pages}, group: {group}}}"]
     )
     kv = rng.choice(
         [
@@ -52,13 +52,15 @@ def pick_rule(rng: random.Random) -> str:
             f"h2o: {{recent: {recent}, prefill: chunked}}, cam: {{followers: {recent}, mode: expectation}}",
             "streaming: {heads: 0}, h2o: {heads: 1, prefill: chunked}, "
             f"cam: {{seed: {heavy}, heads: {pick_range(rng, kv_heads)}}}",
+            f"h2o: {{heavy: {heavy}%, recent: {recent}KiB, heads: {pick_range(rng, kv_heads)}}}",
+            f"[{{h2o: {{heavy: {heavy}, heads: 0}}}}, {{h2o: {{recent: {window}.5%, heads: 1}}, cam: {{}}}}]",
         ]
     )
     keys = [f"layers: {pick_range(rng, layers)}"]
     if rng.random() < 0.6:
         keys.append(f"attention: {{{attention}}}")
     if rng.random() < 0.6 or len(keys) == 1:
-        keys.append(f"kv: {{{kv}}}")
+        keys.append(f"kv: {kv}" if kv.startswith("[") else f"kv: {{{kv}}}")
     return f"  - {{{', '.join(keys)}}}\n"
 
 
@@ -88,6 +90,10 @@ def main() -> None:
         "{version: 1, rules: [{kv: {d2o: {}, cam: {}}}]}",
         "{version: 1, rules: [{kv: {h2o: {heads: 0}, cam: {heads: 1}}}]}",
         "{version: 1, rules: [{kv: {h2o: {}, cam: {mode: often}}}]}",
+        "{version: 1, rules: [{kv: {h2o: {heavy: 101%}}}]}",
+        "{version: 1, rules: [{kv: {h2o: {heavy: 5MB}}}]}",
+        "{version: 1, rules: [{kv: {streaming: {window: 0.001%}}}]}",
+        "{version: 1, rules: [{kv: [{h2o: {heads: 0}}, {h2o: {}}]}]}",
     ]
     for text in refused:
         assert compiled(text) is None, text

@@ -25,14 +25,16 @@ const PolicySpec &D2OAttr::getSpec() {
       PolicyKind::KV,
       "h2o with sinks, and evicted keys merge into the most similar that stay",
       "D2O, arXiv 2406.13035",
-      {{"heavy", Kind::Integer, "heavy hitters that stay, sinks included", 512, "", {}, 0},
-       {"recent", Kind::Integer, "most recent tokens that stay", 512, "", {}, 1},
+      {{"heavy", Kind::Budget, "heavy hitters that stay, sinks included", 512, "", {}, 0},
+       {"recent", Kind::Budget, "most recent tokens that stay", 512, "", {}, 1},
        {"sinks", Kind::Integer, "first tokens that always stay", 4, "", {}, 0},
        {"mode", Kind::Choice, "what divides a merged key: code: 1 + their number; convex: 1 + their similarities", 0,
         "code", modes},
        {"merge_keys", Kind::Boolean, "keys merge too, not values alone", 1},
        {"alpha", Kind::Number, "part of the old threshold in the new one", 0, "", {}, 0, 1, 0.5},
        {"beta", Kind::Number, "part of the mean similarity in the new threshold", 0, "", {}, 0, 1, 0.5},
+       {"over", Kind::Budget, "the context up to which both budgets grow with its length; 0: they are constant", 0, "", {}, 0},
+       {"least", Kind::Budget, "slots that stay in a context however short; with over", 0, "", {}, 0},
        {"heads", Kind::Heads, "KV heads it governs; all when empty"},
        {"prefill", Kind::Choice, "dense: the prompt is read densely, then cut; chunked: cut after each of its chunks", 0,
         "dense", prefills}}};
@@ -47,7 +49,8 @@ std::string D2OAttr::whyNot(const LayerFacts &facts) const {
   int64_t heavy = intParam(getParams(), "heavy"), sinks = intParam(getParams(), "sinks");
   if (heavy < sinks)
     return llvm::formatv("{0} heavy hitters can't hold {1} sinks; legal: at least as many", heavy, sinks);
-  return whyNotHeads(getHeads(), facts);
+  std::string reason = whyNotGrowth(getGrowth(), getCap());
+  return reason.empty() ? whyNotHeads(getHeads(), facts) : reason;
 }
 
 std::string D2OAttr::whyNotWith(Attribute other) const {
@@ -77,6 +80,15 @@ Value D2OAttr::buildStatistic(OpBuilder &b, Location loc, unsigned, Value old, V
 
 int64_t D2OAttr::getCap() const { return intParam(getParams(), "heavy") + intParam(getParams(), "recent"); }
 
+BudgetGrowth D2OAttr::getGrowth() const {
+  int64_t over = intParam(getParams(), "over"), least = intParam(getParams(), "least");
+  if (over == 0)
+    return {over, least};
+  // Room for the sinks and the recent tokens of a context in which the heavy hitters are fewer than the sinks.
+  int64_t heavy = intParam(getParams(), "heavy"), sinks = intParam(getParams(), "sinks");
+  int64_t recent = heavy == 0 ? 0 : intParam(getParams(), "recent") * sinks / heavy;
+  return {over, std::max(least, sinks + std::max<int64_t>(recent, 1))};
+}
 kvcache::PrefillCap D2OAttr::getPrefillCap() const {
   bool chunked = getParams().getAs<StringAttr>("prefill") == "chunked";
   return chunked ? kvcache::PrefillCap::Chunk : kvcache::PrefillCap::End;
@@ -85,7 +97,8 @@ kvcache::PrefillCap D2OAttr::getPrefillCap() const {
 Value D2OAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPos, ValueRange fields) const {
   Value age = arith::SubIOp::create(b, loc, newestPos, keyPos);
   Value recent = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, age,
-                                       i32Constant(b, loc, intParam(getParams(), "recent")));
+                                       budgetAt(b, loc, intParam(getParams(), "recent"),
+                                                {getGrowth().over, /*least=*/1}, newestPos));
   Value sink = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, keyPos,
                                      i32Constant(b, loc, intParam(getParams(), "sinks")));
   return arith::SelectOp::create(b, loc, arith::OrIOp::create(b, loc, recent, sink),

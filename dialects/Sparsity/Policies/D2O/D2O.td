@@ -6,7 +6,7 @@ include "dialects/Sparsity/SparsityInterfaces.td"
 def Sparsity_D2OAttr : Sparsity_Policy<"D2O", "d2o",
     [DeclareAttrInterfaceMethods<Sparsity_PolicyInterface,
        ["whyNot", "whyNotWith", "getHeads", "getFields", "needsMass", "getSlotFields", "buildStatistic"]>,
-     DeclareAttrInterfaceMethods<Sparsity_KVPolicyInterface>,
+     DeclareAttrInterfaceMethods<Sparsity_KVPolicyInterface, ["getGrowth"]>,
      DeclareAttrInterfaceMethods<Sparsity_MergePolicyInterface,
        ["mergesKeys", "getThresholdField", "buildThreshold", "getCounterField"]>]> {
   let summary = "D2O: evicted keys merge into the most similar ones that stay, or are lost";
@@ -16,10 +16,11 @@ def Sparsity_D2OAttr : Sparsity_Policy<"D2O", "d2o",
     of a layer and a sequence: first the mean of the similarities of what a step evicts, then
     `alpha * threshold + beta * mean` (arXiv 2406.13035). With `mode = "code"` a kept slot becomes
     `(x_r + sum s_e x_e) / (1 + n)`, as in the authors' code; with `"convex"` `(x_r + sum s_e x_e) / (1 + sum s_e)` with
-    s_e no less than 0. Without `merge_keys` values alone merge.
+    s_e no less than 0. Without `merge_keys` values alone merge. `over` and `least` as for
+    `#sparsity.h2o`, but never fewer slots than the sinks and the recent tokens need.
 
     `#sparsity.d2o<{heavy = 512, recent = 512, sinks = 4, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5,
-    prefill = "dense", heads = array<i64>}>`
+    over = 0, least = 0, prefill = "dense", heads = array<i64>}>`
   }];
 }
 

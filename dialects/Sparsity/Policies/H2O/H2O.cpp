@@ -22,8 +22,10 @@ const PolicySpec &H2OAttr::getSpec() {
       PolicyKind::KV,
       "the slots of most accumulated attention and the most recent ones stay",
       "H2O, arXiv 2306.14048",
-      {{"heavy", Kind::Integer, "heavy hitters that stay", 512, "", {}, 0},
-       {"recent", Kind::Integer, "most recent tokens that stay", 512, "", {}, 1},
+      {{"heavy", Kind::Budget, "heavy hitters that stay", 512, "", {}, 0},
+       {"recent", Kind::Budget, "most recent tokens that stay", 512, "", {}, 1},
+       {"over", Kind::Budget, "the context up to which both budgets grow with its length; 0: they are constant", 0, "", {}, 0},
+       {"least", Kind::Budget, "slots that stay in a context however short; with over", 0, "", {}, 0},
        {"heads", Kind::Heads, "KV heads it governs; all when empty"},
        {"prefill", Kind::Choice, "dense: the prompt is read densely, then cut; chunked: cut after each of its chunks", 0,
         "dense", prefills}}};
@@ -34,13 +36,20 @@ LogicalResult H2OAttr::verify(function_ref<InFlightDiagnostic()> emitError, Dict
   return verifyParams(emitError, getSpec(), params);
 }
 
-std::string H2OAttr::whyNot(const LayerFacts &facts) const { return whyNotHeads(getHeads(), facts); }
+std::string H2OAttr::whyNot(const LayerFacts &facts) const {
+  std::string reason = whyNotGrowth(getGrowth(), getCap());
+  return reason.empty() ? whyNotHeads(getHeads(), facts) : reason;
+}
 std::string H2OAttr::whyNotWith(Attribute other) const {
   return whyNotSameHeads(KVPolicyInterface(*this), other);
 }
 
 ArrayRef<int64_t> H2OAttr::getHeads() const { return getParams().getAs<DenseI64ArrayAttr>("heads").asArrayRef(); }
 int64_t H2OAttr::getCap() const { return intParam(getParams(), "heavy") + intParam(getParams(), "recent"); }
+BudgetGrowth H2OAttr::getGrowth() const {
+  int64_t over = intParam(getParams(), "over"), least = intParam(getParams(), "least");
+  return {over, over == 0 ? least : std::max<int64_t>(least, 1)};
+}
 kvcache::PrefillCap H2OAttr::getPrefillCap() const {
   bool chunked = getParams().getAs<StringAttr>("prefill") == "chunked";
   return chunked ? kvcache::PrefillCap::Chunk : kvcache::PrefillCap::End;
@@ -61,7 +70,8 @@ Value H2OAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPo
   // The newest `recent` positions are never evicted, so they are exactly the `recent` newest slots.
   Value age = arith::SubIOp::create(b, loc, newestPos, keyPos);
   Value recent = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, age,
-                                       i32Constant(b, loc, intParam(getParams(), "recent")));
+                                       budgetAt(b, loc, intParam(getParams(), "recent"),
+                                                {getGrowth().over, /*least=*/1}, newestPos));
   return arith::SelectOp::create(b, loc, recent, f32Constant(b, loc, std::numeric_limits<float>::infinity()),
                                  fields[0]);
 }

@@ -6,7 +6,7 @@ include "dialects/Sparsity/SparsityInterfaces.td"
 def Sparsity_H2OAttr : Sparsity_Policy<"H2O", "h2o",
     [DeclareAttrInterfaceMethods<Sparsity_PolicyInterface,
        ["whyNot", "whyNotWith", "getHeads", "getFields", "needsMass", "getSlotFields", "buildStatistic"]>,
-     DeclareAttrInterfaceMethods<Sparsity_KVPolicyInterface>]> {
+     DeclareAttrInterfaceMethods<Sparsity_KVPolicyInterface, ["getGrowth"]>]> {
   let summary = "H2O: heavy hitters by accumulated attention stay, beside the most recent keys";
   let description = [{
     Each slot accumulates the attention probability it receives, summed over the query heads of its KV head, in f32. A
@@ -15,7 +15,10 @@ def Sparsity_H2OAttr : Sparsity_Policy<"H2O", "h2o",
     algorithm of the paper. With `"chunked"` each chunk of the prompt attends to what is left, adds to the mass and is cut to
     the budget: a prompt never needs more than budget and chunk.
 
-    `#sparsity.h2o<{heavy = 1024, recent = 1024, heads = array<i64>, prefill = "dense"}>`
+    With `over = L` a sequence of n tokens keeps `max(least, min(c, c * n / L))` slots of c = `heavy + recent`, and protects
+    `max(1, min(recent, recent * n / L))` of them, rounded down: shares of the current length.
+
+    `#sparsity.h2o<{heavy = 1024, recent = 1024, over = 0, least = 0, heads = array<i64>, prefill = "dense"}>`
   }];
 }
 

@@ -21,7 +21,7 @@ const PolicySpec &PageTopKAttr::getSpec() {
       "decode queries read the pages of highest score bound",
       "Quest, arXiv 2406.10774",
       {{"page", Kind::Integer, "tokens of a page", 16, "", {}, 1},
-       {"budget", Kind::Integer, "tokens a query may read, the current page included", 2048, "", {}, 1},
+       {"budget", Kind::Budget, "tokens a query may read, the current page included", 2048, "", {}, 1},
        {"group", Kind::Choice, "how the query heads of a KV head share a selection", 0, "max", groups},
        {"per_query_head", Kind::Boolean, "select for each query head on its own", 0},
        {"sinks", Kind::Integer, "first tokens whose pages are always read", 0, "", {}, 0}}};

@@ -20,7 +20,7 @@ const PolicySpec &StreamingAttr::getSpec() {
                                "the first tokens and the most recent ones stay, all others leave",
                                "StreamingLLM, arXiv 2309.17453",
                                {{"sinks", Kind::Integer, "first tokens that always stay", 4, "", {}, 0},
-                                {"window", Kind::Integer, "most recent tokens that stay", 512, "", {}, 1},
+                                {"window", Kind::Budget, "most recent tokens that stay", 512, "", {}, 1},
                                 {"heads", Kind::Heads, "KV heads it governs; all when empty"}}};
   return spec;
 }
@@ -39,6 +39,7 @@ ArrayRef<int64_t> StreamingAttr::getHeads() const {
 }
 int64_t StreamingAttr::getCap() const { return intParam(getParams(), "sinks") + intParam(getParams(), "window"); }
 kvcache::PrefillCap StreamingAttr::getPrefillCap() const { return kvcache::PrefillCap::Chunk; }
+bool StreamingAttr::mayCompactLater() const { return true; }
 
 /// Whether `keyPos` is a sink or within the window that ends at `queryPos`.
 static Value isKept(OpBuilder &b, Location loc, StreamingAttr policy, Value queryPos, Value keyPos) {

@@ -8,6 +8,7 @@
 
 #include "Context.h"
 #include "Sampler.h"
+#include "Session.h"
 #include "Status.h"
 
 #include <algorithm>
@@ -20,6 +21,7 @@ using namespace sparse::runtime;
 // A handle of another kind is told apart by its first word.
 static constexpr uint64_t modelMagic = 0x6c65646f6d787073;
 static constexpr uint64_t contextMagic = 0x747865746e787073;
+static constexpr uint64_t sessionMagic = 0x6e6f697373737073;
 
 struct sparse_model {
   uint64_t magic = modelMagic;
@@ -32,6 +34,11 @@ struct sparse_context {
   std::mutex mutex;
   std::unique_ptr<Context> context;
   std::vector<uint32_t> generations; ///< per sequence index
+};
+
+struct sparse_session {
+  uint64_t magic = sessionMagic;
+  std::unique_ptr<const SessionFile> file;
 };
 
 static thread_local std::string lastError;
@@ -520,6 +527,88 @@ static sparse_status sequenceCounters(sparse_context *handle,
 }
 
 //===----------------------------------------------------------------------===//
+// Sessions
+//===----------------------------------------------------------------------===//
+
+static const SessionFile &get(const sparse_session *session) {
+  need(session, "session");
+  if (session->magic != sessionMagic)
+    fail(Code::InvalidArgument, "the handle is not a session");
+  return *session->file;
+}
+
+static sparse_status sequenceSave(sparse_context *handle,
+                                  sparse_sequence sequence, const char *path,
+                                  const void *note, size_t noteBytes) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    need(path, "path");
+    if (noteBytes)
+      need(note, "note");
+    std::string text(noteBytes ? static_cast<const char *>(note) : "", noteBytes);
+    saveSequence(context, indexOf(owner, sequence), path, text);
+  });
+}
+
+static sparse_status sequenceRestore(sparse_context *handle,
+                                     const sparse_session *session,
+                                     sparse_sequence *out) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    need(out, "restored");
+    *out = makeHandle(owner, restoreSequence(context, get(session)));
+  });
+}
+
+static sparse_status sessionOpen(const char *path, sparse_session **out) {
+  return guarded([&] {
+    need(path, "path");
+    need(out, "session");
+    auto handle = std::make_unique<sparse_session>();
+    handle->file = std::make_unique<SessionFile>(path);
+    *out = handle.release();
+  });
+}
+
+static void sessionClose(sparse_session *session) {
+  if (!session || session->magic != sessionMagic)
+    return;
+  session->magic = 0;
+  delete session;
+}
+
+static sparse_status sessionHeader(const sparse_session *session,
+                                   const char **text, size_t *size) {
+  return guarded([&] {
+    const SessionFile &file = get(session);
+    need(text, "text");
+    need(size, "size");
+    *text = file.text().c_str();
+    *size = file.text().size();
+  });
+}
+
+static sparse_status sessionTokens(const sparse_session *session,
+                                   const int32_t **tokens, size_t *count) {
+  return guarded([&] {
+    const std::vector<int32_t> &all = get(session).header().state.tokens;
+    need(tokens, "tokens");
+    need(count, "count");
+    *tokens = all.data();
+    *count = all.size();
+  });
+}
+
+static sparse_status sessionNote(const sparse_session *session,
+                                 const void **note, size_t *size) {
+  return guarded([&] {
+    const std::string &bytes = get(session).note();
+    need(note, "note");
+    need(size, "size");
+    *note = bytes.data();
+    *size = bytes.size();
+  });
+}
+
+//===----------------------------------------------------------------------===//
 // Steps
 //===----------------------------------------------------------------------===//
 
@@ -644,7 +733,9 @@ static const sparse_api table = {
     sequenceClear,      sequenceLength,   sequenceReserve, sequenceFillRandom,
     sequenceUsage,      sequenceCounters, prefill,         decode,
     logitsOf,           sample,           decodeKnown,     generateBegin,
-    generateStep,       generateRead,     generateEnd,
+    generateStep,       generateRead,     generateEnd,     sequenceSave,
+    sequenceRestore,    sessionOpen,      sessionClose,    sessionHeader,
+    sessionTokens,      sessionNote,
 };
 
 // The place of a function in the table cannot change.
@@ -654,7 +745,8 @@ static_assert(offsetof(sparse_api, prefill) == 22 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, sample) == 25 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, decode_known) == 26 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, generate_begin) == 27 * sizeof(void *), "");
-static_assert(sizeof(sparse_api) == 31 * sizeof(void *), "");
+static_assert(offsetof(sparse_api, sequence_save) == 31 * sizeof(void *), "");
+static_assert(sizeof(sparse_api) == 38 * sizeof(void *), "");
 
 const sparse_api *sparse_get_api(uint32_t version) {
   if (version == 0 || version > SPARSE_API_VERSION) {

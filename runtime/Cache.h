@@ -37,6 +37,34 @@ struct CacheOptions {
   uint64_t chunk = 1; ///< rows of a prefill chunk
 };
 
+/// What the host knows of a sequence.
+struct SequenceState {
+  struct Head {
+    uint64_t extent = 0; ///< slots
+    bool victim = false; ///< the next decode step reuses a slot
+  };
+  uint64_t length = 0;
+  bool evicted = false;
+  std::vector<Head> heads;     ///< all layers' heads in a row
+  std::vector<int32_t> tokens; ///< of `length`, or none when they are unknown
+};
+
+/// A part of the content of a sequence: a row of a component, the entries of a
+/// paged component for the pages of one head, or some pages of one head.
+struct CachePart {
+  enum Kind { Row, Entries, Pages } kind = Row;
+  uint32_t layer = 0, head = 0;
+  size_t component = 0;
+  uint64_t begin = 0, end = 0; ///< logical pages
+  uint64_t bytes = 0;
+};
+
+/// Everything that a sequence in this state holds in the slabs and pools,
+/// always in the same order: first all fields, then all pages. Page tables are
+/// no content. Throws INVALID_ARGUMENT when a size overflows.
+std::vector<CachePart> partsOf(const std::vector<LayerLayout> &layers,
+                               const std::vector<SequenceState::Head> &heads);
+
 struct CacheUsage {
   uint64_t pages = 0;      ///< pages in use; shared ones count once
   uint64_t bytes = 0;      ///< pages plus the fields of pages in use
@@ -71,8 +99,17 @@ public:
     reserve(&seq, 1, n, how);
   }
 
-  /// Records that the kernels appended `n` tokens (one entry's worth).
-  void advance(uint32_t seq, uint64_t n, Append how);
+  /// Records that the kernels appended `n` tokens (one entry's worth). Without
+  /// `ids` the sequence's tokens are unknown from now on.
+  void advance(uint32_t seq, uint64_t n, Append how,
+               const int32_t *ids = nullptr);
+
+  /// The tokens appended so far; null when they are unknown.
+  const std::vector<int32_t> *tokens(uint32_t seq) const {
+    const Sequence &sequence = sequences[seq];
+    return sequence.tokens.size() == sequence.length ? &sequence.tokens
+                                                     : nullptr;
+  }
 
   // -- Compaction: ask, run the entry, then `compacted`.
 
@@ -91,6 +128,17 @@ public:
 
   /// Drops all tokens; the sequence is as if it were new.
   void clear(uint32_t seq);
+
+  // -- Content as bytes of the host.
+
+  SequenceState stateOf(uint32_t seq) const;
+
+  /// A new sequence in this state, which must be one that the layouts allow.
+  /// The caller writes all of its parts. Changes nothing on failure.
+  uint32_t createAs(const SequenceState &state);
+
+  void readPart(uint32_t seq, const CachePart &part, void *host) const;
+  void writePart(uint32_t seq, const CachePart &part, const void *host);
 
   /// Sets the kernels' counts of all heads to the host's, for a sequence whose
   /// slots were written by the host.
@@ -146,6 +194,7 @@ private:
     bool evicted = false;
     uint64_t length = 0;
     std::vector<HeadState> heads; ///< all layers' heads in a row
+    std::vector<int32_t> tokens;  ///< as many as `length`, else unknown
   };
 
   HeadState &state(uint32_t seq, uint32_t layer, uint32_t head) {
@@ -162,6 +211,7 @@ private:
   }
   void storeCounts(uint32_t seq, uint32_t layer);
   void commitRows(uint32_t seq);
+  uint32_t createWithPages(const std::vector<uint64_t> &pages);
   uint64_t nextExtent(const LayerLayout &layout, uint32_t head,
                       const HeadState &now, uint64_t n, Append how) const;
   uint64_t peakExtent(const LayerLayout &layout, uint32_t head,

@@ -119,7 +119,7 @@ void Context::prefillChunk(uint32_t seq, const int32_t *ids, size_t n) {
       bound.active[i] = i < n;
   }
   runStep(bound);
-  kv->advance(seq, n, Append::Prefill);
+  kv->advance(seq, n, Append::Prefill, ids);
 }
 
 void Context::compact(uint32_t seq, Compact which) {
@@ -234,7 +234,7 @@ void Context::decodeBucket(const DecodeRow *rows, size_t n, float *logitsOut) {
   setDecodeRows(bound, rows, n, 0);
   runStep(bound);
   for (size_t i = 0; i < n; ++i)
-    kv->advance(rows[i].seq, 1, Append::Decode);
+    kv->advance(rows[i].seq, 1, Append::Decode, &rows[i].token);
   for (size_t i = 0; i < n; ++i)
     verifyCounts(rows[i].seq);
   uint64_t vocab = artifact->manifest().model.vocab;
@@ -309,7 +309,7 @@ void Context::decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
   });
   for (size_t i = 0; i < n; ++i) {
     for (size_t step = 0; step < steps; ++step)
-      kv->advance(seqs[i], 1, Append::Decode);
+      kv->advance(seqs[i], 1, Append::Decode, &tokens[step * n + i]);
     verifyCounts(seqs[i]);
   }
   if (logitsOut)
@@ -483,7 +483,7 @@ void Context::awaitStep() {
   for (size_t i = 0; i < run.rows.size(); ++i) {
     if (!run.goesOn[i])
       continue;
-    kv->advance(run.rows[i].seq, 1, Append::Decode);
+    kv->advance(run.rows[i].seq, 1, Append::Decode, &run.rows[i].token);
     if (tokens[i] < 0)
       guarded([&] {
         fail(Code::Internal, "the logits of row %zu are not all numbers", i);

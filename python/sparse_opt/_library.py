@@ -23,7 +23,7 @@ from ctypes import (
 
 from ._errors import BY_STATUS, Incompatible, SparseError
 
-API_VERSION = 3
+API_VERSION = 4
 
 LogFn = CFUNCTYPE(None, c_void_p, c_int32, c_char_p)
 
@@ -185,6 +185,13 @@ class Api(Structure):
         ("generate_step", _call(c_void_p)),
         ("generate_read", _call(c_void_p, _ids)),
         ("generate_end", _call(c_void_p)),
+        ("sequence_save", _call(c_void_p, c_uint64, c_char_p, c_char_p, c_size_t)),
+        ("sequence_restore", _call(c_void_p, c_void_p, POINTER(c_uint64))),
+        ("session_open", _call(c_char_p, POINTER(c_void_p))),
+        ("session_close", CFUNCTYPE(None, c_void_p)),
+        ("session_header", _call(c_void_p, POINTER(c_char_p), POINTER(c_size_t))),
+        ("session_tokens", _call(c_void_p, POINTER(_ids), POINTER(c_size_t))),
+        ("session_note", _call(c_void_p, POINTER(c_void_p), POINTER(c_size_t))),
     ]
 
 

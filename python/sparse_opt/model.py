@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 from ctypes import POINTER, byref, c_char_p, c_float, c_int32, c_size_t
 from ctypes import c_uint32, c_uint64, c_void_p
@@ -306,6 +307,16 @@ class Context:
         check(api().sequence_create(self._handle, byref(handle)))
         return Sequence(self, handle.value)
 
+    def restore(self, session):
+        """A new `Sequence` that goes on where the one of `session` was: a
+        `Session`, or the path of one. A session of another model or device, or
+        a damaged one, changes nothing."""
+        if not isinstance(session, Session):
+            session = Session(session)
+        handle = c_uint64()
+        check(api().sequence_restore(self._handle, session._handle, byref(handle)))
+        return Sequence(self, handle.value)
+
     def decode(self, sequences, tokens):
         """Appends one token to each of different sequences; returns their
         logits, float32 [n, vocab]."""
@@ -437,6 +448,32 @@ class Generation(_Closing):
         return list(tokens)
 
 
+class Session:
+    """A saved sequence; opening it verifies all of its bytes and needs no model.
+
+    `header` is what it says about itself (a dictionary), `tokens` the tokens of
+    the sequence (None when they are not known), `note` the bytes of `save`."""
+
+    def __init__(self, path):
+        self._handle = c_void_p()
+        check(api().session_open(os.fsencode(os.fspath(path)), byref(self._handle)))
+        text, size = c_char_p(), c_size_t()
+        check(api().session_header(self._handle, byref(text), byref(size)))
+        self.header = json.loads(ctypes.string_at(text, size.value))
+        ids = POINTER(c_int32)()
+        check(api().session_tokens(self._handle, byref(ids), byref(size)))
+        known = size.value or not self.header["length"]
+        self.tokens = ids[: size.value] if known else None
+        note = c_void_p()
+        check(api().session_note(self._handle, byref(note), byref(size)))
+        self.note = ctypes.string_at(note, size.value)
+
+    def __del__(self):
+        if getattr(self, "_handle", None):
+            api().session_close(self._handle)
+            self._handle = None
+
+
 class Sequence(_Closing):
     """One sequence of a context. Closing it frees its pages."""
 
@@ -496,6 +533,19 @@ class Sequence(_Closing):
     def clear(self):
         """Drops all tokens."""
         check(api().sequence_clear(self.context._handle, self._handle))
+
+    def save(self, path, note=b""):
+        """Writes all that the sequence needs to go on to a file, which takes the
+        place of `path` as a whole or not at all. `note`: bytes to keep with it."""
+        check(
+            api().sequence_save(
+                self.context._handle,
+                self._handle,
+                os.fsencode(os.fspath(path)),
+                note,
+                len(note),
+            )
+        )
 
     def usage(self):
         return _usage(api().sequence_usage, self.context._handle, self._handle)

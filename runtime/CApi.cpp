@@ -287,6 +287,16 @@ static sparse_context &get(sparse_context *context) {
   return *context;
 }
 
+static std::string saltOf(const void *salt, size_t bytes) {
+  if (bytes == 0)
+    return "";
+  need(salt, "salt");
+  if (bytes > 4096)
+    fail(Code::InvalidArgument, "a salt of %zu bytes, at most 4096 can be",
+         bytes);
+  return std::string(static_cast<const char *>(salt), bytes);
+}
+
 static sparse_status contextCreate(const sparse_model *model,
                                    const sparse_context_options *options,
                                    sparse_context **out) {
@@ -302,6 +312,8 @@ static sparse_status contextCreate(const sparse_model *model,
     create.limitBytes = given.kv_limit_bytes;
     create.threads = given.threads;
     create.checkCounts = given.check != 0;
+    create.prefixBytes = given.prefix_cache_bytes;
+    create.prefixSalt = saltOf(given.prefix_salt, given.prefix_salt_bytes);
     if (given.memory)
       create.memory = std::make_shared<InjectedMemory>(*given.memory);
     if (given.parallel)
@@ -389,6 +401,12 @@ static sparse_status contextUsage(sparse_context *handle, sparse_usage *out) {
         usage.dense_bytes += denseBytes(context, seq);
       }
     usage.peak_page_bytes = cache.peakPageBytes();
+    PrefixUsage prefix = context.prefixUsage();
+    usage.prefix_tokens = prefix.tokens;
+    usage.prefix_lookups = prefix.lookups;
+    usage.prefix_hits = prefix.hits;
+    usage.prefix_pages = prefix.pages;
+    usage.prefix_bytes = prefix.bytes;
     writeResult(usage, out);
   });
 }
@@ -405,17 +423,30 @@ static sparse_status sequenceCreate(sparse_context *handle,
   });
 }
 
+static void destroy(Context &context, uint32_t index) {
+  if (context.generates(index))
+    try {
+      context.endGeneration();
+    } catch (const Error &) {
+      // The context is poisoned and says so at its next step.
+    }
+  context.cache().destroy(index);
+}
+
 static sparse_status sequenceDestroy(sparse_context *handle,
                                      sparse_sequence sequence) {
   return locked(handle, [&](Context &context, sparse_context &owner) {
-    uint32_t index = indexOf(owner, sequence);
-    if (context.generates(index))
-      try {
-        context.endGeneration();
-      } catch (const Error &) {
-        // The context is poisoned and says so at its next step.
-      }
-    context.cache().destroy(index);
+    destroy(context, indexOf(owner, sequence));
+  });
+}
+
+static sparse_status sequenceKeep(sparse_context *handle,
+                                  sparse_sequence sequence) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    uint32_t kept = indexOf(owner, sequence);
+    for (uint32_t i = 0; i < owner.generations.size(); ++i)
+      if (i != kept && context.cache().exists(i))
+        destroy(context, i);
   });
 }
 
@@ -442,6 +473,19 @@ static sparse_status sequenceClear(sparse_context *handle,
   return locked(handle, [&](Context &context, sparse_context &owner) {
     context.requireFree(indexOf(owner, sequence));
     context.cache().clear(indexOf(owner, sequence));
+  });
+}
+
+static sparse_status sequenceSalt(sparse_context *handle,
+                                  sparse_sequence sequence, const void *salt,
+                                  size_t bytes) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    uint32_t index = indexOf(owner, sequence);
+    std::string text = saltOf(salt, bytes);
+    context.requireFree(index);
+    if (context.cache().length(index) != 0)
+      fail(Code::FailedPrecondition, "the sequence is not empty");
+    context.cache().setSalt(index, text);
   });
 }
 
@@ -484,6 +528,7 @@ static sparse_status sequenceUsage(sparse_context *handle,
     fillUsage(usage, context.cache().usage(index));
     usage.tokens = context.cache().length(index);
     usage.dense_bytes = denseBytes(context, index);
+    usage.prefix_tokens = context.cache().adopted(index);
     usage.peak_page_bytes = context.cache().peakPageBytes();
     writeResult(usage, out);
   });
@@ -735,7 +780,8 @@ static const sparse_api table = {
     logitsOf,           sample,           decodeKnown,     generateBegin,
     generateStep,       generateRead,     generateEnd,     sequenceSave,
     sequenceRestore,    sessionOpen,      sessionClose,    sessionHeader,
-    sessionTokens,      sessionNote,
+    sessionTokens,      sessionNote,      sequenceSalt,
+    sequenceKeep,
 };
 
 // The place of a function in the table cannot change.
@@ -746,7 +792,7 @@ static_assert(offsetof(sparse_api, sample) == 25 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, decode_known) == 26 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, generate_begin) == 27 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, sequence_save) == 31 * sizeof(void *), "");
-static_assert(sizeof(sparse_api) == 38 * sizeof(void *), "");
+static_assert(sizeof(sparse_api) == 40 * sizeof(void *), "");
 
 const sparse_api *sparse_get_api(uint32_t version) {
   if (version == 0 || version > SPARSE_API_VERSION) {

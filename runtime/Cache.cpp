@@ -130,6 +130,16 @@ bool Cache::sharable(const LayerLayout &layout, uint32_t head) const {
 //===----------------------------------------------------------------------===//
 
 void Cache::ensurePages(const std::vector<uint64_t> &perPool) {
+  while (true)
+    try {
+      return ensurePagesOnce(perPool);
+    } catch (const Error &error) {
+      if (error.code != Code::ResourceExhausted || !reclaim || !reclaim())
+        throw;
+    }
+}
+
+void Cache::ensurePagesOnce(const std::vector<uint64_t> &perPool) {
   // One limit over all pools; each pool alone cannot see it.
   uint64_t total = 0;
   for (size_t i = 0; i < pools.size(); ++i)
@@ -272,8 +282,12 @@ void Cache::reserve(const uint32_t *seqs, size_t count, uint64_t n,
 
 void Cache::advance(uint32_t seq, uint64_t n, Append how, const int32_t *ids) {
   Sequence &sequence = sequences[seq];
-  if (ids && sequence.tokens.size() == sequence.length)
+  if (ids && sequence.tokens.size() == sequence.length) {
     sequence.tokens.insert(sequence.tokens.end(), ids, ids + n);
+    if (how == Append::Prefill && n == opts.chunk &&
+        sequence.plain == sequence.length)
+      sequence.plain += n;
+  }
   sequence.length += n;
   for (uint32_t layer = 0; layer < layers.size(); ++layer) {
     const LayerLayout &layout = layers[layer];
@@ -310,6 +324,9 @@ bool Cache::needsCompaction(uint32_t seq, Compact which) const {
 }
 
 void Cache::compacted(uint32_t seq, Compact which) {
+  // In the middle of a longer prompt this would not have happened.
+  if (which == Compact::Capped)
+    sequences[seq].plain = 0;
   std::vector<std::vector<int32_t>> freed(pools.size());
   for (uint32_t layer = 0; layer < layers.size(); ++layer) {
     const LayerLayout &layout = layers[layer];
@@ -354,8 +371,10 @@ uint32_t Cache::create() {
   for (uint32_t seq = 0; seq < sequences.size(); ++seq) {
     if (sequences[seq].live)
       continue;
+    std::string salt = opts.salt;
     commitRows(seq);
     initHeads(seq);
+    sequences[seq].salt = std::move(salt);
     sequences[seq].live = true;
     return seq;
   }
@@ -375,6 +394,7 @@ void Cache::clear(uint32_t seq) {
   sequence.length = 0;
   sequence.evicted = false;
   sequence.tokens.clear();
+  sequence.plain = sequence.adopted = 0;
   // The other rows stay: a clear must not fail.
   for (auto &components : slabs)
     for (Slab &slab : components)
@@ -419,6 +439,7 @@ uint32_t Cache::fork(uint32_t from) {
   }
   ensurePages(perPool);
   std::vector<int32_t> tokens = sequences[from].tokens;
+  std::string salt = sequences[from].salt;
   std::vector<uint64_t> pagesOf;
   for (uint32_t layer = 0; layer < layers.size(); ++layer)
     for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
@@ -461,6 +482,8 @@ uint32_t Cache::fork(uint32_t from) {
   sequences[to].length = sequences[from].length;
   sequences[to].evicted = sequences[from].evicted;
   sequences[to].tokens = std::move(tokens);
+  sequences[to].salt = std::move(salt);
+  sequences[to].plain = sequences[from].plain;
   notePeak();
   return to;
 }
@@ -493,6 +516,8 @@ void Cache::trim(uint32_t seq, uint64_t n) {
   }
   if (sequence.tokens.size() > n)
     sequence.tokens.resize(n);
+  // Page fields are made anew by other means than a prefill's.
+  sequence.plain = 0;
   sequence.length = n;
   release(freed);
 }
@@ -619,7 +644,7 @@ void Cache::readPart(uint32_t seq, const CachePart &part, void *host) const {
   if (part.kind == CachePart::Row)
     return slabs[part.layer][part.component].loadRow(seq, host);
   if (part.kind == CachePart::Entries)
-    return slabs[part.layer][part.component].loadEntries(seq, part.head,
+    return slabs[part.layer][part.component].loadEntries(seq, part.head, 0,
                                                          part.end, host);
   forPageRuns(*pools[poolOf[part.layer]],
               tableRow(seq, part.layer, part.head), part,
@@ -633,7 +658,7 @@ void Cache::writePart(uint32_t seq, const CachePart &part, const void *host) {
   if (part.kind == CachePart::Row)
     return slabs[part.layer][part.component].storeRow(seq, host);
   if (part.kind == CachePart::Entries)
-    return slabs[part.layer][part.component].storeEntries(seq, part.head,
+    return slabs[part.layer][part.component].storeEntries(seq, part.head, 0,
                                                           part.end, host);
   forPageRuns(*pools[poolOf[part.layer]],
               tableRow(seq, part.layer, part.head), part,

@@ -17,7 +17,9 @@
 #include "PageTable.h"
 #include "Slab.h"
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace sparse::runtime {
@@ -35,6 +37,7 @@ struct CacheOptions {
   uint64_t limitBytes = 0;
   uint64_t maxContext = 0;
   uint64_t chunk = 1; ///< rows of a prefill chunk
+  std::string salt;   ///< of sequences that have no other, see PrefixIndex.h
 };
 
 /// What the host knows of a sequence.
@@ -64,6 +67,27 @@ struct CachePart {
 /// no content. Throws INVALID_ARGUMENT when a size overflows.
 std::vector<CachePart> partsOf(const std::vector<LayerLayout> &layers,
                                const std::vector<SequenceState::Head> &heads);
+
+/// The content that sequences have in common after the same tokens, held by the
+/// cache itself. Pages that nobody changes are shared. What changes (heads with
+/// a cap, pages that are written in place, fields that follow from later tokens)
+/// is a copy of how it was after the last token.
+struct CachedBlock {
+  uint64_t begin = 0, end = 0; ///< tokens
+  /// Per head, all layers in a row: the shared pages of these tokens, none where
+  /// the head has its own state.
+  std::vector<std::vector<int32_t>> pages;
+  std::vector<uint8_t> fields; ///< of these pages
+
+  /// A sequence of `end` tokens needs what follows too; it is there.
+  bool complete = false;
+  bool evicted = false;
+  std::vector<uint64_t> extents;            ///< per head
+  std::vector<std::vector<int32_t>> copies; ///< pages of heads with own state
+  std::vector<uint8_t> state;               ///< their entries, and rows
+
+  uint64_t pageCount() const;
+};
 
 struct CacheUsage {
   uint64_t pages = 0;      ///< pages in use; shared ones count once
@@ -128,6 +152,42 @@ public:
 
   /// Drops all tokens; the sequence is as if it were new.
   void clear(uint32_t seq);
+
+  // -- Beginnings that sequences have in common.
+
+  /// True when all tokens were appended by whole chunks of a prefill, so that
+  /// another prompt that begins with them has the same content.
+  bool isPlain(uint32_t seq) const {
+    return sequences[seq].plain == sequences[seq].length;
+  }
+  /// What keeps the blocks of this sequence apart from those of others.
+  const std::string &salt(uint32_t seq) const { return sequences[seq].salt; }
+  void setSalt(uint32_t seq, const std::string &salt) {
+    sequences[seq].salt = salt;
+  }
+  /// Tokens that came from blocks.
+  uint64_t adopted(uint32_t seq) const { return sequences[seq].adopted; }
+
+  /// True when a head's state after a block is gone when the sequence goes on.
+  bool hasOwnState() const;
+
+  /// Holds the pages of tokens [begin, end) of a sequence that has just come to
+  /// `end`; whole pages of all layers. Changes nothing on failure.
+  void holdBlock(uint32_t seq, uint64_t begin, uint64_t end,
+                 CachedBlock &block);
+  /// Copies what is not shared, of the same sequence at the same time.
+  void completeBlock(uint32_t seq, CachedBlock &block);
+  void dropBlock(CachedBlock &block);
+  uint64_t bytesOf(const CachedBlock &block) const;
+
+  /// Makes an empty sequence one of the tokens of `blocks`, which follow each
+  /// other from the first token on; the last is complete. Changes nothing on
+  /// failure.
+  void adopt(uint32_t seq, const std::vector<const CachedBlock *> &blocks,
+             const int32_t *ids);
+
+  /// Called when pages are short; false when it could not free any.
+  void setReclaim(std::function<bool()> fn) { reclaim = std::move(fn); }
 
   // -- Content as bytes of the host.
 
@@ -195,6 +255,9 @@ private:
     uint64_t length = 0;
     std::vector<HeadState> heads; ///< all layers' heads in a row
     std::vector<int32_t> tokens;  ///< as many as `length`, else unknown
+    uint64_t plain = 0;   ///< tokens of whole chunks, from the first on
+    uint64_t adopted = 0; ///< tokens that came from blocks
+    std::string salt;
   };
 
   HeadState &state(uint32_t seq, uint32_t layer, uint32_t head) {
@@ -217,7 +280,12 @@ private:
   uint64_t peakExtent(const LayerLayout &layout, uint32_t head,
                       const HeadState &now, uint64_t n, Append how) const;
   bool sharable(const LayerLayout &layout, uint32_t head) const;
+  bool isShared(uint32_t layer, uint32_t head) const;
+  bool isOwnRow(uint32_t layer, size_t component) const;
+  template <typename Fn> void forOwnState(const CachedBlock &block, Fn fn);
+  template <typename Fn> void forSharedFields(const CachedBlock &block, Fn fn);
   void ensurePages(const std::vector<uint64_t> &perPool);
+  void ensurePagesOnce(const std::vector<uint64_t> &perPool);
   void initHeads(uint32_t seq);
   void dropPages(uint32_t seq, uint32_t layer, uint32_t head, uint64_t keep,
                  std::vector<std::vector<int32_t>> &freed);
@@ -236,6 +304,7 @@ private:
   std::vector<size_t> firstHead;        ///< per layer
   std::vector<Sequence> sequences;
   uint64_t mostPageBytes = 0;
+  std::function<bool()> reclaim;
 };
 
 } // namespace sparse::runtime

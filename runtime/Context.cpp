@@ -39,7 +39,13 @@ Context::Context(std::shared_ptr<const Model> model,
                          : artifact->device().defaultCacheBytes();
   cacheOptions.maxContext = manifest.model.maxContext;
   cacheOptions.chunk = artifact->prefill() ? artifact->prefill()->rows : 1;
+  cacheOptions.salt = options.prefixSalt;
   kv = std::make_unique<Cache>(*memory, artifact->layers(), cacheOptions);
+  if (options.prefixBytes) {
+    prefixes = std::make_unique<PrefixIndex>(
+        *kv, artifact->identity(), manifest.policy, options.prefixBytes);
+    kv->setReclaim([this] { return prefixes->forgetOne(); });
+  }
   executor =
       artifact->device().createExecutor(*artifact, *kv, memory, *parallel);
   for (const LayerLayout &layout : artifact->layers()) {
@@ -154,12 +160,28 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
   requireFree(seq);
   beginStep();
   // A prompt that cannot fit is refused before its first chunk.
-  kv->reserve(seq, n, Append::Prefill);
+  const bool fresh = kv->length(seq) == 0;
+  size_t known = prefixes && fresh && !hidden ? prefixes->adopt(seq, ids, n) : 0;
+  try {
+    kv->reserve(seq, n - known, Append::Prefill);
+  } catch (...) {
+    if (known)
+      kv->clear(seq);
+    throw;
+  }
+  PrefixIndex::Cursor cursor;
+  uint64_t lastBlock = 0;
+  if (prefixes) {
+    cursor = prefixes->cursorOf(seq);
+    // The same prompt once more needs a token to compute.
+    uint64_t total = kv->length(seq) + n - known;
+    lastBlock = (total - 1) / prefixes->blockTokens() * prefixes->blockTokens();
+  }
 
   uint64_t width = artifact->manifest().model.hidden;
   BoundPlan &bound = *executor->find(plan);
-  for (size_t done = 0; done < n;) {
-    if (done > 0) {
+  for (size_t done = known; done < n;) {
+    if (done > known) {
       beginStep();
       kv->reserve(seq, std::min<size_t>(plan->rows, n - done), Append::Prefill);
     }
@@ -171,6 +193,8 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
     done += rows;
     if (compactChunks)
       compact(seq, Compact::Chunk);
+    if (prefixes)
+      prefixes->keep(seq, cursor, kv->length(seq) == lastBlock);
     if (done == n && compactEnd)
       compact(seq, Compact::Capped);
     verifyCounts(seq);

@@ -100,22 +100,24 @@ void Slab::copyRow(uint64_t from, uint64_t to) const {
   memory.copy(row(to), row(from), rowBytes);
 }
 
-void Slab::storeEntries(uint64_t sequence, uint64_t head, uint64_t pages,
-                        const void *host) const {
-  uint64_t bytes = pages * entriesPerPage * inner * element;
+void Slab::storeEntries(uint64_t sequence, uint64_t head, uint64_t begin,
+                        uint64_t end, const void *host) const {
+  uint64_t first = begin * entriesPerPage;
+  uint64_t bytes = (end - begin) * entriesPerPage * inner * element;
   const uint8_t *from = static_cast<const uint8_t *>(host);
   for (uint64_t i = 0; i < outer && bytes; ++i)
-    memory.upload(row(sequence) + offsetOf(head, i * extent), from + i * bytes,
-                  bytes);
+    memory.upload(row(sequence) + offsetOf(head, i * extent + first),
+                  from + i * bytes, bytes);
 }
 
-void Slab::loadEntries(uint64_t sequence, uint64_t head, uint64_t pages,
-                       void *host) const {
-  uint64_t bytes = pages * entriesPerPage * inner * element;
+void Slab::loadEntries(uint64_t sequence, uint64_t head, uint64_t begin,
+                       uint64_t end, void *host) const {
+  uint64_t first = begin * entriesPerPage;
+  uint64_t bytes = (end - begin) * entriesPerPage * inner * element;
   uint8_t *to = static_cast<uint8_t *>(host);
   for (uint64_t i = 0; i < outer && bytes; ++i)
-    memory.download(to + i * bytes, row(sequence) + offsetOf(head, i * extent),
-                    bytes);
+    memory.download(to + i * bytes,
+                    row(sequence) + offsetOf(head, i * extent + first), bytes);
 }
 
 void Slab::storeRow(uint64_t sequence, const void *host) const {

@@ -60,12 +60,12 @@ public:
   /// Copies a whole row.
   void copyRow(uint64_t from, uint64_t to) const;
 
-  /// The entries of logical pages [0, pages) of one head as the host's bytes,
+  /// The entries of logical pages [begin, end) of one head as the host's bytes,
   /// outer index by outer index, and back.
-  void storeEntries(uint64_t sequence, uint64_t head, uint64_t pages,
-                    const void *host) const;
-  void loadEntries(uint64_t sequence, uint64_t head, uint64_t pages,
-                   void *host) const;
+  void storeEntries(uint64_t sequence, uint64_t head, uint64_t begin,
+                    uint64_t end, const void *host) const;
+  void loadEntries(uint64_t sequence, uint64_t head, uint64_t begin,
+                   uint64_t end, void *host) const;
 
   /// A row as the host's values and back.
   void storeRow(uint64_t sequence, const void *host) const;

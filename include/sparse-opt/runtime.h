@@ -181,6 +181,14 @@ typedef struct sparse_context_options {
   const sparse_parallel *parallel;
   sparse_log_fn log;
   void *log_user;
+  /** Most bytes of beginnings of prompts that are kept when their sequences go
+      on or end, so that later prompts need not compute them again; the results
+      are the same bits. They are part of `kv_limit_bytes`, and are given up
+      before anything is refused for want of memory. 0: none are kept. */
+  uint64_t prefix_cache_bytes;
+  /** The salt of new sequences, see `sequence_salt`; copied. NULL with 0. */
+  const void *prefix_salt;
+  size_t prefix_salt_bytes;
 } sparse_context_options;
 
 /** One row of a decode step. */
@@ -236,6 +244,12 @@ typedef struct sparse_usage {
   uint64_t dense_bytes;
   /** Largest page_bytes so far (of the context). */
   uint64_t peak_page_bytes;
+  /** Tokens of prompts that were not computed again: of the sequence, or of all
+      so far. The rest is of the context: prompts of empty sequences, how many of
+      them took a beginning that was kept, and what is kept now. `pages` counts
+      what is kept, too. */
+  uint64_t prefix_tokens, prefix_lookups, prefix_hits, prefix_pages,
+      prefix_bytes;
 } sparse_usage;
 
 /** A named number. The name belongs to the model. */
@@ -479,6 +493,17 @@ typedef struct sparse_api {
   /** The bytes given to `sequence_save`. */
   sparse_status (*session_note)(const sparse_session *session,
                                 const void **note, size_t *size);
+
+  /** Keeps the beginnings of an empty sequence's prompts apart from those of
+      other salts, as different tenants need: equal tokens then share nothing. At
+      most 4096 bytes; NULL with 0. FAILED_PRECONDITION when it is not empty. */
+  sparse_status (*sequence_salt)(sparse_context *context,
+                                 sparse_sequence sequence, const void *salt,
+                                 size_t bytes);
+
+  /** Destroys all other sequences of the context. */
+  sparse_status (*sequence_keep)(sparse_context *context,
+                                 sparse_sequence sequence);
 } sparse_api;
 
 /** The table for `version` (SPARSE_API_VERSION of the caller), or NULL when

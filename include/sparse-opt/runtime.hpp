@@ -153,6 +153,11 @@ public:
     check(api().sequence_trim(context, handle, length));
   }
   void clear() { check(api().sequence_clear(context, handle)); }
+  /// Destroys all other sequences of the context; their objects are empty then.
+  void keep() { check(api().sequence_keep(context, handle)); }
+  void setSalt(const std::string &salt) {
+    check(api().sequence_salt(context, handle, salt.data(), salt.size()));
+  }
   void save(const std::string &path, const std::string &note = "") const {
     check(api().sequence_save(context, handle, path.c_str(), note.data(),
                               note.size()));

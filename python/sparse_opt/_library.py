@@ -82,6 +82,9 @@ class ContextOptions(Sized):
         ("parallel", c_void_p),
         ("log", LogFn),
         ("log_user", c_void_p),
+        ("prefix_cache_bytes", c_uint64),
+        ("prefix_salt", c_char_p),
+        ("prefix_salt_bytes", c_size_t),
     ]
 
 
@@ -123,6 +126,11 @@ class UsageStruct(Sized):
         ("page_bytes", c_uint64),
         ("dense_bytes", c_uint64),
         ("peak_page_bytes", c_uint64),
+        ("prefix_tokens", c_uint64),
+        ("prefix_lookups", c_uint64),
+        ("prefix_hits", c_uint64),
+        ("prefix_pages", c_uint64),
+        ("prefix_bytes", c_uint64),
     ]
 
 
@@ -192,6 +200,8 @@ class Api(Structure):
         ("session_header", _call(c_void_p, POINTER(c_char_p), POINTER(c_size_t))),
         ("session_tokens", _call(c_void_p, POINTER(_ids), POINTER(c_size_t))),
         ("session_note", _call(c_void_p, POINTER(c_void_p), POINTER(c_size_t))),
+        ("sequence_salt", _call(c_void_p, c_uint64, c_char_p, c_size_t)),
+        ("sequence_keep", _call(c_void_p, c_uint64)),
     ]
 
 

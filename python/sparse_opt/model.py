@@ -51,7 +51,9 @@ class Sampling:
 @dataclass(frozen=True)
 class Usage:
     """Memory of the cache; `dense_*` is what the same tokens would take if
-    every head kept every token."""
+    every head kept every token. `prefix_tokens` were not computed again; of a
+    context, `prefix_hits` of `prefix_lookups` prompts took a beginning that was
+    kept, and `prefix_pages` are kept now."""
 
     tokens: int
     pages: int
@@ -60,6 +62,11 @@ class Usage:
     page_bytes: int
     dense_bytes: int
     peak_page_bytes: int
+    prefix_tokens: int
+    prefix_lookups: int
+    prefix_hits: int
+    prefix_pages: int
+    prefix_bytes: int
 
 
 def _floats(array):
@@ -273,10 +280,22 @@ class Model:
 
 class Context:
     """A KV cache, its buffers and its threads. Calls are serialised by a lock
-    inside, except `cancel`."""
+    inside, except `cancel`.
+
+    With `prefix_cache_bytes` the beginnings of prompts are kept, and a later
+    prompt that begins with the same tokens computes only the rest. Sequences
+    with different salts share nothing."""
 
     def __init__(
-        self, model, *, max_sequences=0, threads=0, kv_limit_bytes=0, check_counts=False
+        self,
+        model,
+        *,
+        max_sequences=0,
+        threads=0,
+        kv_limit_bytes=0,
+        check_counts=False,
+        prefix_cache_bytes=0,
+        prefix_salt=b"",
     ):
         self._handle = c_void_p()
         self.model = model
@@ -285,6 +304,9 @@ class Context:
             threads=threads,
             kv_limit_bytes=kv_limit_bytes,
             check=1 if check_counts else 0,
+            prefix_cache_bytes=prefix_cache_bytes,
+            prefix_salt=prefix_salt or None,
+            prefix_salt_bytes=len(prefix_salt),
         )
         check(
             api().context_create(model._handle, byref(options), byref(self._handle))
@@ -301,11 +323,19 @@ class Context:
         check(api().context_threads(self._handle, byref(threads)))
         return threads.value
 
-    def sequence(self):
-        """A new empty `Sequence`; use it in a `with` statement or close it."""
+    def sequence(self, *, salt=None):
+        """A new empty `Sequence`; use it in a `with` statement or close it. `salt`
+        (bytes) takes the place of the context's `prefix_salt`."""
         handle = c_uint64()
         check(api().sequence_create(self._handle, byref(handle)))
-        return Sequence(self, handle.value)
+        sequence = Sequence(self, handle.value)
+        if salt is not None:
+            check(
+                api().sequence_salt(
+                    self._handle, sequence._handle, salt or None, len(salt)
+                )
+            )
+        return sequence
 
     def restore(self, session):
         """A new `Sequence` that goes on where the one of `session` was: a
@@ -533,6 +563,10 @@ class Sequence(_Closing):
     def clear(self):
         """Drops all tokens."""
         check(api().sequence_clear(self.context._handle, self._handle))
+
+    def keep(self):
+        """Closes all other sequences of the context."""
+        check(api().sequence_keep(self.context._handle, self._handle))
 
     def save(self, path, note=b""):
         """Writes all that the sequence needs to go on to a file, which takes the

@@ -286,3 +286,23 @@ def test_sessions(toy, tmp_path, kind):
     other = sparse_opt.load(toy("chunk")).context()
     with pytest.raises(sparse_opt.Incompatible, match="another model"):
         other.restore(session)
+
+
+def test_prompts_that_begin_alike(toy):
+    model = sparse_opt.load(toy())
+    tokens = list(range(40))
+    context = model.context(prefix_cache_bytes=1 << 20, prefix_salt=b"one")
+    for salt, reused in ((None, 0), (None, 32), (b"two", 0), (b"one", 32)):
+        with context.sequence(salt=salt) as sequence:
+            logits = sequence.prefill(tokens)
+            np.testing.assert_array_equal(logits, toy_logits(tokens))
+            assert sequence.usage().prefix_tokens == reused
+    usage = context.usage()
+    assert (usage.prefix_lookups, usage.prefix_hits) == (4, 2)
+    assert usage.pages == usage.prefix_pages > 0
+    with context.sequence() as kept, context.sequence() as other:
+        kept.prefill(tokens[:3])
+        kept.keep()
+        assert len(kept) == 3
+        with pytest.raises(sparse_opt.InvalidArgument):
+            len(other)

@@ -58,3 +58,26 @@ def test_another_prompt_after_a_restore(artifact: Path, tiny: Callable, tmp_path
     with context.restore(tmp_path / "chat.session") as sequence:
         np.testing.assert_array_equal(sequence.prefill(model.ids(3, 31)), expected[0])
         np.testing.assert_array_equal(follow(sequence, model.ids(4, 20)), expected[1])
+
+
+@pytest.mark.parametrize("artifact", POLICIES, indirect=True)
+def test_prompts_that_begin_alike(artifact: Path, tiny: Callable) -> None:
+    """With what was kept and without: the same bits, after the prompt and later."""
+    model = sparse_opt.load(artifact)
+    ids = tiny(GQA3, 3).ids
+    start, rest = ids(1, 210), ids(2, 30)
+    # Of the same prompt again, of a longer one, of one that leaves it, and of none.
+    prompts = [start[:150], start[:150], start, np.concatenate([start[:150], ids(3, 33)]), start[:101], start[:9]]
+    cold, warm = model.context(max_sequences=2), model.context(max_sequences=2, prefix_cache_bytes=1 << 28)
+    reused = []
+    for prompt in prompts:
+        with cold.sequence() as sequence, warm.sequence() as other:
+            np.testing.assert_array_equal(other.prefill(prompt), sequence.prefill(prompt))
+            np.testing.assert_array_equal(follow(other, rest), follow(sequence, rest))
+            reused.append(other.usage().prefix_tokens)
+    assert reused[0] == 0
+    assert reused[5] == 0, "shorter than a block"
+    assert min(reused[1:4]) >= 96
+    usage = warm.usage()
+    assert usage.prefix_tokens == sum(reused)
+    assert usage.pages == usage.prefix_pages

@@ -8,6 +8,7 @@
 
 #include "Context.h"
 #include "Sampler.h"
+#include "Session.h"
 #include "Status.h"
 
 #include <algorithm>
@@ -20,6 +21,7 @@ using namespace sparse::runtime;
 // A handle of another kind is told apart by its first word.
 static constexpr uint64_t modelMagic = 0x6c65646f6d787073;
 static constexpr uint64_t contextMagic = 0x747865746e787073;
+static constexpr uint64_t sessionMagic = 0x6e6f697373737073;
 
 struct sparse_model {
   uint64_t magic = modelMagic;
@@ -32,6 +34,11 @@ struct sparse_context {
   std::mutex mutex;
   std::unique_ptr<Context> context;
   std::vector<uint32_t> generations; ///< per sequence index
+};
+
+struct sparse_session {
+  uint64_t magic = sessionMagic;
+  std::unique_ptr<const SessionFile> file;
 };
 
 static thread_local std::string lastError;
@@ -280,6 +287,16 @@ static sparse_context &get(sparse_context *context) {
   return *context;
 }
 
+static std::string saltOf(const void *salt, size_t bytes) {
+  if (bytes == 0)
+    return "";
+  need(salt, "salt");
+  if (bytes > 4096)
+    fail(Code::InvalidArgument, "a salt of %zu bytes, at most 4096 can be",
+         bytes);
+  return std::string(static_cast<const char *>(salt), bytes);
+}
+
 static sparse_status contextCreate(const sparse_model *model,
                                    const sparse_context_options *options,
                                    sparse_context **out) {
@@ -295,6 +312,8 @@ static sparse_status contextCreate(const sparse_model *model,
     create.limitBytes = given.kv_limit_bytes;
     create.threads = given.threads;
     create.checkCounts = given.check != 0;
+    create.prefixBytes = given.prefix_cache_bytes;
+    create.prefixSalt = saltOf(given.prefix_salt, given.prefix_salt_bytes);
     if (given.memory)
       create.memory = std::make_shared<InjectedMemory>(*given.memory);
     if (given.parallel)
@@ -382,6 +401,12 @@ static sparse_status contextUsage(sparse_context *handle, sparse_usage *out) {
         usage.dense_bytes += denseBytes(context, seq);
       }
     usage.peak_page_bytes = cache.peakPageBytes();
+    PrefixUsage prefix = context.prefixUsage();
+    usage.prefix_tokens = prefix.tokens;
+    usage.prefix_lookups = prefix.lookups;
+    usage.prefix_hits = prefix.hits;
+    usage.prefix_pages = prefix.pages;
+    usage.prefix_bytes = prefix.bytes;
     writeResult(usage, out);
   });
 }
@@ -398,17 +423,30 @@ static sparse_status sequenceCreate(sparse_context *handle,
   });
 }
 
+static void destroy(Context &context, uint32_t index) {
+  if (context.generates(index))
+    try {
+      context.endGeneration();
+    } catch (const Error &) {
+      // The context is poisoned and says so at its next step.
+    }
+  context.cache().destroy(index);
+}
+
 static sparse_status sequenceDestroy(sparse_context *handle,
                                      sparse_sequence sequence) {
   return locked(handle, [&](Context &context, sparse_context &owner) {
-    uint32_t index = indexOf(owner, sequence);
-    if (context.generates(index))
-      try {
-        context.endGeneration();
-      } catch (const Error &) {
-        // The context is poisoned and says so at its next step.
-      }
-    context.cache().destroy(index);
+    destroy(context, indexOf(owner, sequence));
+  });
+}
+
+static sparse_status sequenceKeep(sparse_context *handle,
+                                  sparse_sequence sequence) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    uint32_t kept = indexOf(owner, sequence);
+    for (uint32_t i = 0; i < owner.generations.size(); ++i)
+      if (i != kept && context.cache().exists(i))
+        destroy(context, i);
   });
 }
 
@@ -435,6 +473,19 @@ static sparse_status sequenceClear(sparse_context *handle,
   return locked(handle, [&](Context &context, sparse_context &owner) {
     context.requireFree(indexOf(owner, sequence));
     context.cache().clear(indexOf(owner, sequence));
+  });
+}
+
+static sparse_status sequenceSalt(sparse_context *handle,
+                                  sparse_sequence sequence, const void *salt,
+                                  size_t bytes) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    uint32_t index = indexOf(owner, sequence);
+    std::string text = saltOf(salt, bytes);
+    context.requireFree(index);
+    if (context.cache().length(index) != 0)
+      fail(Code::FailedPrecondition, "the sequence is not empty");
+    context.cache().setSalt(index, text);
   });
 }
 
@@ -477,6 +528,7 @@ static sparse_status sequenceUsage(sparse_context *handle,
     fillUsage(usage, context.cache().usage(index));
     usage.tokens = context.cache().length(index);
     usage.dense_bytes = denseBytes(context, index);
+    usage.prefix_tokens = context.cache().adopted(index);
     usage.peak_page_bytes = context.cache().peakPageBytes();
     writeResult(usage, out);
   });
@@ -516,6 +568,88 @@ static sparse_status sequenceCounters(sparse_context *handle,
     if (room < all.size())
       fail(Code::InvalidArgument, "there are %zu counters", all.size());
     std::copy(all.begin(), all.end(), counters);
+  });
+}
+
+//===----------------------------------------------------------------------===//
+// Sessions
+//===----------------------------------------------------------------------===//
+
+static const SessionFile &get(const sparse_session *session) {
+  need(session, "session");
+  if (session->magic != sessionMagic)
+    fail(Code::InvalidArgument, "the handle is not a session");
+  return *session->file;
+}
+
+static sparse_status sequenceSave(sparse_context *handle,
+                                  sparse_sequence sequence, const char *path,
+                                  const void *note, size_t noteBytes) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    need(path, "path");
+    if (noteBytes)
+      need(note, "note");
+    std::string text(noteBytes ? static_cast<const char *>(note) : "", noteBytes);
+    saveSequence(context, indexOf(owner, sequence), path, text);
+  });
+}
+
+static sparse_status sequenceRestore(sparse_context *handle,
+                                     const sparse_session *session,
+                                     sparse_sequence *out) {
+  return locked(handle, [&](Context &context, sparse_context &owner) {
+    need(out, "restored");
+    *out = makeHandle(owner, restoreSequence(context, get(session)));
+  });
+}
+
+static sparse_status sessionOpen(const char *path, sparse_session **out) {
+  return guarded([&] {
+    need(path, "path");
+    need(out, "session");
+    auto handle = std::make_unique<sparse_session>();
+    handle->file = std::make_unique<SessionFile>(path);
+    *out = handle.release();
+  });
+}
+
+static void sessionClose(sparse_session *session) {
+  if (!session || session->magic != sessionMagic)
+    return;
+  session->magic = 0;
+  delete session;
+}
+
+static sparse_status sessionHeader(const sparse_session *session,
+                                   const char **text, size_t *size) {
+  return guarded([&] {
+    const SessionFile &file = get(session);
+    need(text, "text");
+    need(size, "size");
+    *text = file.text().c_str();
+    *size = file.text().size();
+  });
+}
+
+static sparse_status sessionTokens(const sparse_session *session,
+                                   const int32_t **tokens, size_t *count) {
+  return guarded([&] {
+    const std::vector<int32_t> &all = get(session).header().state.tokens;
+    need(tokens, "tokens");
+    need(count, "count");
+    *tokens = all.data();
+    *count = all.size();
+  });
+}
+
+static sparse_status sessionNote(const sparse_session *session,
+                                 const void **note, size_t *size) {
+  return guarded([&] {
+    const std::string &bytes = get(session).note();
+    need(note, "note");
+    need(size, "size");
+    *note = bytes.data();
+    *size = bytes.size();
   });
 }
 
@@ -644,7 +778,10 @@ static const sparse_api table = {
     sequenceClear,      sequenceLength,   sequenceReserve, sequenceFillRandom,
     sequenceUsage,      sequenceCounters, prefill,         decode,
     logitsOf,           sample,           decodeKnown,     generateBegin,
-    generateStep,       generateRead,     generateEnd,
+    generateStep,       generateRead,     generateEnd,     sequenceSave,
+    sequenceRestore,    sessionOpen,      sessionClose,    sessionHeader,
+    sessionTokens,      sessionNote,      sequenceSalt,
+    sequenceKeep,
 };
 
 // The place of a function in the table cannot change.
@@ -654,7 +791,8 @@ static_assert(offsetof(sparse_api, prefill) == 22 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, sample) == 25 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, decode_known) == 26 * sizeof(void *), "");
 static_assert(offsetof(sparse_api, generate_begin) == 27 * sizeof(void *), "");
-static_assert(sizeof(sparse_api) == 31 * sizeof(void *), "");
+static_assert(offsetof(sparse_api, sequence_save) == 31 * sizeof(void *), "");
+static_assert(sizeof(sparse_api) == 40 * sizeof(void *), "");
 
 const sparse_api *sparse_get_api(uint32_t version) {
   if (version == 0 || version > SPARSE_API_VERSION) {

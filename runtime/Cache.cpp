@@ -141,6 +141,16 @@ bool Cache::sharable(const LayerLayout &layout, uint32_t head) const {
 //===----------------------------------------------------------------------===//
 
 void Cache::ensurePages(const std::vector<uint64_t> &perPool) {
+  while (true)
+    try {
+      return ensurePagesOnce(perPool);
+    } catch (const Error &error) {
+      if (error.code != Code::ResourceExhausted || !reclaim || !reclaim())
+        throw;
+    }
+}
+
+void Cache::ensurePagesOnce(const std::vector<uint64_t> &perPool) {
   // One limit over all pools; each pool alone cannot see it.
   uint64_t total = 0;
   for (size_t i = 0; i < pools.size(); ++i)
@@ -223,6 +233,12 @@ void Cache::reserve(const uint32_t *seqs, size_t count, uint64_t n,
     }
   }
   ensurePages(perPool);
+  for (size_t i = 0; i < count; ++i) {
+    // So that `advance` cannot fail.
+    std::vector<int32_t> &tokens = sequences[seqs[i]].tokens;
+    if (tokens.capacity() < tokens.size() + n)
+      tokens.reserve(std::max(tokens.size() + n, tokens.capacity() * 2));
+  }
   for (const Need &need : needs)
     for (Slab &slab : slabs[need.layer])
       if (slab.perPage() &&
@@ -275,9 +291,15 @@ void Cache::reserve(const uint32_t *seqs, size_t count, uint64_t n,
   notePeak();
 }
 
-void Cache::advance(uint32_t seq, uint64_t n, Append how) {
+void Cache::advance(uint32_t seq, uint64_t n, Append how, const int32_t *ids) {
   Sequence &sequence = sequences[seq];
   uint64_t length = sequence.length;
+  if (ids && sequence.tokens.size() == sequence.length) {
+    sequence.tokens.insert(sequence.tokens.end(), ids, ids + n);
+    if (how == Append::Prefill && n == opts.chunk &&
+        sequence.plain == sequence.length)
+      sequence.plain += n;
+  }
   sequence.length += n;
   for (uint32_t layer = 0; layer < layers.size(); ++layer) {
     const LayerLayout &layout = layers[layer];
@@ -314,6 +336,9 @@ bool Cache::needsCompaction(uint32_t seq, Compact which) const {
 }
 
 void Cache::compacted(uint32_t seq, Compact which) {
+  // In the middle of a longer prompt this would not have happened.
+  if (which == Compact::Capped)
+    sequences[seq].plain = 0;
   std::vector<std::vector<int32_t>> freed(pools.size());
   for (uint32_t layer = 0; layer < layers.size(); ++layer) {
     const LayerLayout &layout = layers[layer];
@@ -359,8 +384,10 @@ uint32_t Cache::create() {
   for (uint32_t seq = 0; seq < sequences.size(); ++seq) {
     if (sequences[seq].live)
       continue;
+    std::string salt = opts.salt;
     commitRows(seq);
     initHeads(seq);
+    sequences[seq].salt = std::move(salt);
     sequences[seq].live = true;
     return seq;
   }
@@ -379,6 +406,8 @@ void Cache::clear(uint32_t seq) {
   Sequence &sequence = sequences[seq];
   sequence.length = 0;
   sequence.evicted = false;
+  sequence.tokens.clear();
+  sequence.plain = sequence.adopted = 0;
   // The other rows stay: a clear must not fail.
   for (auto &components : slabs)
     for (Slab &slab : components)
@@ -395,6 +424,21 @@ void Cache::destroy(uint32_t seq) {
   sequences[seq].live = false;
 }
 
+/// A new sequence with memory for the fields of as many pages per head.
+uint32_t Cache::createWithPages(const std::vector<uint64_t> &pages) {
+  uint32_t seq = create();
+  for (uint32_t layer = 0; layer < layers.size(); ++layer)
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
+      for (Slab &slab : slabs[layer])
+        if (slab.perPage() &&
+            !slab.commitPages(seq, head, 0, pages[firstHead[layer] + head])) {
+          destroy(seq);
+          fail(Code::ResourceExhausted,
+               "there is no memory for the fields of one more sequence");
+        }
+  return seq;
+}
+
 uint32_t Cache::fork(uint32_t from) {
   std::vector<uint64_t> perPool(pools.size(), 0);
   for (uint32_t layer = 0; layer < layers.size(); ++layer) {
@@ -407,18 +451,14 @@ uint32_t Cache::fork(uint32_t from) {
     }
   }
   ensurePages(perPool);
-  uint32_t to = create();
+  std::vector<int32_t> tokens = sequences[from].tokens;
+  std::string salt = sequences[from].salt;
+  std::vector<uint64_t> pagesOf;
   for (uint32_t layer = 0; layer < layers.size(); ++layer)
     for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
-      for (Slab &slab : slabs[layer])
-        if (slab.perPage() &&
-            !slab.commitPages(
-                to, head, 0,
-                ceilDiv(extent(from, layer, head), layers[layer].page))) {
-          destroy(to);
-          fail(Code::ResourceExhausted,
-               "there is no memory for the fields of one more sequence");
-        }
+      pagesOf.push_back(
+          ceilDiv(extent(from, layer, head), layers[layer].page));
+  uint32_t to = createWithPages(pagesOf);
 
   // Nothing below can fail.
   for (uint32_t layer = 0; layer < layers.size(); ++layer) {
@@ -454,6 +494,9 @@ uint32_t Cache::fork(uint32_t from) {
   }
   sequences[to].length = sequences[from].length;
   sequences[to].evicted = sequences[from].evicted;
+  sequences[to].tokens = std::move(tokens);
+  sequences[to].salt = std::move(salt);
+  sequences[to].plain = sequences[from].plain;
   notePeak();
   return to;
 }
@@ -484,8 +527,159 @@ void Cache::trim(uint32_t seq, uint64_t n) {
     }
     storeCounts(seq, layer);
   }
+  if (sequence.tokens.size() > n)
+    sequence.tokens.resize(n);
+  // Page fields are made anew by other means than a prefill's.
+  sequence.plain = 0;
   sequence.length = n;
   release(freed);
+}
+
+//===----------------------------------------------------------------------===//
+// Content
+//===----------------------------------------------------------------------===//
+
+// Pages move in blocks of about this many bytes.
+static constexpr uint64_t blockBytes = 1 << 20;
+
+std::vector<CachePart>
+sparse::runtime::partsOf(const std::vector<LayerLayout> &layers,
+                         const std::vector<SequenceState::Head> &heads) {
+  std::vector<CachePart> parts;
+  size_t next = 0;
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    const LayerLayout &layout = layers[layer];
+    for (size_t i = 0; i < layout.components.size(); ++i) {
+      const Component &component = layout.components[i];
+      if (i == layout.table)
+        continue;
+      CachePart part;
+      part.layer = layer;
+      part.component = i;
+      if (component.scope != Scope::Slot && component.scope != Scope::Page) {
+        part.bytes = component.rowBytes();
+        parts.push_back(part);
+        continue;
+      }
+      part.kind = CachePart::Entries;
+      for (uint32_t head = 0; head < layout.kvHeads; ++head) {
+        part.head = head;
+        part.end = ceilDiv(heads[next + head].extent, layout.page);
+        part.bytes = checkedMul(Slab::bytesPerPage(component, layout), part.end);
+        if (part.end)
+          parts.push_back(part);
+      }
+    }
+    next += layout.kvHeads;
+  }
+  next = 0;
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    const LayerLayout &layout = layers[layer];
+    uint64_t block = std::max<uint64_t>(1, blockBytes / layout.pageBytes);
+    for (uint32_t head = 0; head < layout.kvHeads; ++head, ++next) {
+      uint64_t pages = ceilDiv(heads[next].extent, layout.page);
+      for (uint64_t begin = 0; begin < pages; begin += block) {
+        CachePart part;
+        part.kind = CachePart::Pages;
+        part.layer = layer;
+        part.head = head;
+        part.begin = begin;
+        part.end = std::min(pages, begin + block);
+        part.bytes = checkedMul(part.end - begin, layout.pageBytes);
+        parts.push_back(part);
+      }
+    }
+  }
+  return parts;
+}
+
+SequenceState Cache::stateOf(uint32_t seq) const {
+  const Sequence &sequence = sequences[seq];
+  SequenceState state;
+  state.length = sequence.length;
+  state.evicted = sequence.evicted;
+  for (const HeadState &head : sequence.heads)
+    state.heads.push_back({head.extent, head.victim});
+  if (tokens(seq))
+    state.tokens = sequence.tokens;
+  return state;
+}
+
+uint32_t Cache::createAs(const SequenceState &from) {
+  std::vector<uint64_t> perPool(pools.size(), 0), pagesOf;
+  for (uint32_t layer = 0; layer < layers.size(); ++layer)
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head) {
+      pagesOf.push_back(ceilDiv(from.heads[firstHead[layer] + head].extent,
+                                layers[layer].page));
+      perPool[poolOf[layer]] += pagesOf.back();
+    }
+  ensurePages(perPool);
+  std::vector<int32_t> tokens = from.tokens;
+  uint32_t seq = createWithPages(pagesOf);
+
+  // Nothing below can fail.
+  Sequence &sequence = sequences[seq];
+  sequence.length = from.length;
+  sequence.evicted = from.evicted;
+  sequence.tokens = std::move(tokens);
+  for (uint32_t layer = 0; layer < layers.size(); ++layer)
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head) {
+      const SequenceState::Head &wanted = from.heads[firstHead[layer] + head];
+      HeadState &now = state(seq, layer, head);
+      now.extent = wanted.extent;
+      now.victim = wanted.victim;
+      now.pages = pagesOf[firstHead[layer] + head];
+      int32_t *table = tableRow(seq, layer, head);
+      for (uint64_t i = 0; i < now.pages; ++i)
+        table[i] = pools[poolOf[layer]]->allocate();
+      tables[layer].changed(seq, head, 0, now.pages);
+    }
+  notePeak();
+  return seq;
+}
+
+/// Calls `fn(address, offset, bytes)` for runs of pages that lie side by side.
+template <typename Fn>
+static void forPageRuns(const PagePool &pool, const int32_t *table,
+                        const CachePart &part, Fn fn) {
+  uint64_t bytes = pool.pageBytes();
+  for (uint64_t i = part.begin; i < part.end;) {
+    uint64_t run = 1;
+    while (i + run < part.end &&
+           table[i + run] == table[i] + static_cast<int32_t>(run))
+      ++run;
+    fn(pool.address(table[i]), (i - part.begin) * bytes, run * bytes);
+    i += run;
+  }
+}
+
+void Cache::readPart(uint32_t seq, const CachePart &part, void *host) const {
+  if (part.kind == CachePart::Row)
+    return slabs[part.layer][part.component].loadRow(seq, host);
+  if (part.kind == CachePart::Entries)
+    return slabs[part.layer][part.component].loadEntries(seq, part.head, 0,
+                                                         part.end, host);
+  forPageRuns(*pools[poolOf[part.layer]],
+              tableRow(seq, part.layer, part.head), part,
+              [&](uint8_t *address, uint64_t offset, uint64_t bytes) {
+                memory.download(static_cast<uint8_t *>(host) + offset, address,
+                                bytes);
+              });
+}
+
+void Cache::writePart(uint32_t seq, const CachePart &part, const void *host) {
+  if (part.kind == CachePart::Row)
+    return slabs[part.layer][part.component].storeRow(seq, host);
+  if (part.kind == CachePart::Entries)
+    return slabs[part.layer][part.component].storeEntries(seq, part.head, 0,
+                                                          part.end, host);
+  forPageRuns(*pools[poolOf[part.layer]],
+              tableRow(seq, part.layer, part.head), part,
+              [&](uint8_t *address, uint64_t offset, uint64_t bytes) {
+                memory.upload(address,
+                              static_cast<const uint8_t *>(host) + offset,
+                              bytes);
+              });
 }
 
 //===----------------------------------------------------------------------===//

@@ -39,7 +39,13 @@ Context::Context(std::shared_ptr<const Model> model,
                          : artifact->device().defaultCacheBytes();
   cacheOptions.maxContext = manifest.model.maxContext;
   cacheOptions.chunk = artifact->prefill() ? artifact->prefill()->rows : 1;
+  cacheOptions.salt = options.prefixSalt;
   kv = std::make_unique<Cache>(*memory, artifact->layers(), cacheOptions);
+  if (options.prefixBytes) {
+    prefixes = std::make_unique<PrefixIndex>(
+        *kv, artifact->identity(), manifest.policy, options.prefixBytes);
+    kv->setReclaim([this] { return prefixes->forgetOne(); });
+  }
   executor =
       artifact->device().createExecutor(*artifact, *kv, memory, *parallel);
   for (const LayerLayout &layout : artifact->layers()) {
@@ -119,7 +125,7 @@ void Context::prefillChunk(uint32_t seq, const int32_t *ids, size_t n) {
       bound.active[i] = i < n;
   }
   runStep(bound);
-  kv->advance(seq, n, Append::Prefill);
+  kv->advance(seq, n, Append::Prefill, ids);
 }
 
 void Context::compact(uint32_t seq, Compact which) {
@@ -154,12 +160,28 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
   requireFree(seq);
   beginStep();
   // A prompt that cannot fit is refused before its first chunk.
-  kv->reserve(seq, n, Append::Prefill);
+  const bool fresh = kv->length(seq) == 0;
+  size_t known = prefixes && fresh && !hidden ? prefixes->adopt(seq, ids, n) : 0;
+  try {
+    kv->reserve(seq, n - known, Append::Prefill);
+  } catch (...) {
+    if (known)
+      kv->clear(seq);
+    throw;
+  }
+  PrefixIndex::Cursor cursor;
+  uint64_t lastBlock = 0;
+  if (prefixes) {
+    cursor = prefixes->cursorOf(seq);
+    // The same prompt once more needs a token to compute.
+    uint64_t total = kv->length(seq) + n - known;
+    lastBlock = (total - 1) / prefixes->blockTokens() * prefixes->blockTokens();
+  }
 
   uint64_t width = artifact->manifest().model.hidden;
   BoundPlan &bound = *executor->find(plan);
-  for (size_t done = 0; done < n;) {
-    if (done > 0) {
+  for (size_t done = known; done < n;) {
+    if (done > known) {
       beginStep();
       kv->reserve(seq, std::min<size_t>(plan->rows, n - done), Append::Prefill);
     }
@@ -171,6 +193,8 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
     done += rows;
     if (compactChunks)
       compact(seq, Compact::Chunk);
+    if (prefixes)
+      prefixes->keep(seq, cursor, kv->length(seq) == lastBlock);
     if (done == n && compactEnd)
       compact(seq, Compact::Capped);
     verifyCounts(seq);
@@ -234,7 +258,7 @@ void Context::decodeBucket(const DecodeRow *rows, size_t n, float *logitsOut) {
   setDecodeRows(bound, rows, n, 0);
   runStep(bound);
   for (size_t i = 0; i < n; ++i)
-    kv->advance(rows[i].seq, 1, Append::Decode);
+    kv->advance(rows[i].seq, 1, Append::Decode, &rows[i].token);
   for (size_t i = 0; i < n; ++i)
     verifyCounts(rows[i].seq);
   uint64_t vocab = artifact->manifest().model.vocab;
@@ -309,7 +333,7 @@ void Context::decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
   });
   for (size_t i = 0; i < n; ++i) {
     for (size_t step = 0; step < steps; ++step)
-      kv->advance(seqs[i], 1, Append::Decode);
+      kv->advance(seqs[i], 1, Append::Decode, &tokens[step * n + i]);
     verifyCounts(seqs[i]);
   }
   if (logitsOut)
@@ -483,7 +507,7 @@ void Context::awaitStep() {
   for (size_t i = 0; i < run.rows.size(); ++i) {
     if (!run.goesOn[i])
       continue;
-    kv->advance(run.rows[i].seq, 1, Append::Decode);
+    kv->advance(run.rows[i].seq, 1, Append::Decode, &run.rows[i].token);
     if (tokens[i] < 0)
       guarded([&] {
         fail(Code::Internal, "the logits of row %zu are not all numbers", i);

@@ -12,6 +12,7 @@
 #include "Executor.h"
 #include "Model.h"
 #include "Parallel.h"
+#include "PrefixIndex.h"
 #include "Sampler.h"
 
 #include <atomic>
@@ -25,6 +26,8 @@ struct ContextOptions {
   uint64_t limitBytes = 0;        ///< of KV pages; 0 = 3/4 of the memory
   unsigned threads = 0;           ///< 0 = all processors this process may use
   bool checkCounts = false;       ///< compare the mirror after each step
+  uint64_t prefixBytes = 0;       ///< most that a PrefixIndex keeps; 0 = none
+  std::string prefixSalt;         ///< of sequences that have no other
   std::shared_ptr<Memory> memory; ///< of the host; null = the system's
   std::shared_ptr<Parallel> parallel; ///< null = an own pool
 };
@@ -52,6 +55,11 @@ public:
   const Cache &cache() const { return *kv; }
   const Model &model() const { return *artifact; }
   unsigned threads() const { return parallel->threads(); }
+
+  /// What was shared between prompts.
+  PrefixUsage prefixUsage() const {
+    return prefixes ? prefixes->usage() : PrefixUsage();
+  }
 
   /// Appends a prompt. `hidden` (f32[n, D], may be null) receives the rows
   /// before the final norm, `logits` (f32[V], may be null) the logits after the
@@ -149,6 +157,7 @@ private:
   std::shared_ptr<Memory> memory;
   std::shared_ptr<Parallel> parallel;
   std::unique_ptr<Cache> kv;
+  std::unique_ptr<PrefixIndex> prefixes;
   std::unique_ptr<Executor> executor;
   std::unique_ptr<Generation> generation;
   bool checkCounts, compactChunks = false, compactEnd = false;

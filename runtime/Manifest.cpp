@@ -388,6 +388,7 @@ Manifest sparse::runtime::parseManifest(const std::string &text,
          where.c_str(), static_cast<long long>(version),
          static_cast<long long>(schemaVersion));
   Manifest manifest;
+  manifest.digest = digest;
   parseBody(root, manifest);
   return manifest;
 }

@@ -97,6 +97,7 @@ struct DeviceInfo {
 };
 
 struct Manifest {
+  std::string digest; ///< of the manifest, and through it of all sections
   std::string createdBy, sourceName, sourceSha256, policy;
   ModelFacts model;
   bool weightless = false; ///< shapes only: for measuring speed

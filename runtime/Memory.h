@@ -68,6 +68,10 @@ public:
 
   /// Waits for the bytes.
   virtual void download(void *host, const void *from, uint64_t bytes);
+
+  /// Throws INTERNAL when a call has failed: then what downloads gave is not
+  /// what lay there.
+  virtual void throwIfFailed() {}
 };
 
 /// When the memory behind a region is asked for.

@@ -93,6 +93,9 @@ Model::Model(const std::string &path, const LoadOptions &options)
   ModelDir dir(path);
   File manifestFile = dir.open("manifest.json");
   info = parseManifest(readFile(manifestFile, maxManifest), manifestFile.path);
+  identityText = info.digest;
+  if (options.randomWeights)
+    identityText += ":random:" + std::to_string(options.weightsSeed);
   open(options);
   if (info.weightless && !options.randomWeights)
     fail(Code::FailedPrecondition,

@@ -57,6 +57,9 @@ public:
   const Target &target() const { return *chosen; }
   const std::vector<Plan> &plans() const { return entries; }
   const std::string &path() const { return directory; }
+  /// What the content of a cache depends on: the manifest's digest, and the
+  /// seed of random weights.
+  const std::string &identity() const { return identityText; }
   /// The text of tokenizer.json, verified; empty when there is none.
   const std::string &tokenizer() const { return tokenizerText; }
 
@@ -80,7 +83,7 @@ private:
   void choose(const std::string &name, const LoadOptions &options);
   void indexPlans();
 
-  std::string directory;
+  std::string directory, identityText;
   Manifest info;
   std::shared_ptr<Device> place;
   const DeviceInfo *chosenPart = nullptr;

@@ -38,6 +38,16 @@ Slab::Slab(Memory &memory, const Component &component,
   entriesPerPage = slots ? layout.page : 1;
 }
 
+uint64_t Slab::bytesPerPage(const Component &component,
+                            const LayerLayout &layout) {
+  uint64_t bytes = dtypeBytes(component.dtype);
+  for (size_t i = 1; i < component.shape.size(); ++i)
+    if (i != component.axis)
+      bytes = checkedMul(bytes, component.shape[i]);
+  return component.scope == Scope::Slot ? checkedMul(bytes, layout.page)
+                                        : bytes;
+}
+
 bool Slab::commitRow(uint64_t sequence) {
   return !region.data() ||
          region.commit(sequence * rowBytes, (sequence + 1) * rowBytes);
@@ -88,6 +98,26 @@ void Slab::copyPages(uint64_t from, uint64_t to, uint64_t head,
 
 void Slab::copyRow(uint64_t from, uint64_t to) const {
   memory.copy(row(to), row(from), rowBytes);
+}
+
+void Slab::storeEntries(uint64_t sequence, uint64_t head, uint64_t begin,
+                        uint64_t end, const void *host) const {
+  uint64_t first = begin * entriesPerPage;
+  uint64_t bytes = (end - begin) * entriesPerPage * inner * element;
+  const uint8_t *from = static_cast<const uint8_t *>(host);
+  for (uint64_t i = 0; i < outer && bytes; ++i)
+    memory.upload(row(sequence) + offsetOf(head, i * extent + first),
+                  from + i * bytes, bytes);
+}
+
+void Slab::loadEntries(uint64_t sequence, uint64_t head, uint64_t begin,
+                       uint64_t end, void *host) const {
+  uint64_t first = begin * entriesPerPage;
+  uint64_t bytes = (end - begin) * entriesPerPage * inner * element;
+  uint8_t *to = static_cast<uint8_t *>(host);
+  for (uint64_t i = 0; i < outer && bytes; ++i)
+    memory.download(to + i * bytes,
+                    row(sequence) + offsetOf(head, i * extent + first), bytes);
 }
 
 void Slab::storeRow(uint64_t sequence, const void *host) const {

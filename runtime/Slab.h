@@ -28,6 +28,8 @@ public:
 
   /// Bytes that one logical page of one head adds.
   uint64_t bytesPerPage() const { return paged ? pageSpan() * element : 0; }
+  static uint64_t bytesPerPage(const Component &component,
+                               const LayerLayout &layout);
 
   /// Makes sure that a whole row, or the entries of logical pages [begin, end)
   /// of one head, have memory. False on failure.
@@ -52,8 +54,18 @@ public:
   void copyPages(uint64_t from, uint64_t to, uint64_t head,
                  uint64_t pages) const;
 
+  /// Bytes of a whole row.
+  uint64_t bytesPerRow() const { return rowBytes; }
+
   /// Copies a whole row.
   void copyRow(uint64_t from, uint64_t to) const;
+
+  /// The entries of logical pages [begin, end) of one head as the host's bytes,
+  /// outer index by outer index, and back.
+  void storeEntries(uint64_t sequence, uint64_t head, uint64_t begin,
+                    uint64_t end, const void *host) const;
+  void loadEntries(uint64_t sequence, uint64_t head, uint64_t begin,
+                   uint64_t end, void *host) const;
 
   /// A row as the host's values and back.
   void storeRow(uint64_t sequence, const void *host) const;

@@ -40,7 +40,7 @@ extern "C" {
 #endif
 
 /** The version of the table that this header describes. */
-#define SPARSE_API_VERSION 3u
+#define SPARSE_API_VERSION 4u
 
 /** Result of a call. The values never change. */
 typedef int32_t sparse_status;
@@ -64,7 +64,8 @@ enum {
   SPARSE_INTERNAL = 13,
   /** The device that was asked for, or its driver, is not there. */
   SPARSE_UNAVAILABLE = 14,
-  /** The artifact's bytes do not match their digests. */
+  /** The bytes of an artifact or a session do not match their digests, or
+      cannot be read or written. */
   SPARSE_DATA_LOSS = 15,
   /** Reserved for signatures. */
   SPARSE_UNAUTHENTICATED = 16,
@@ -78,6 +79,8 @@ typedef struct sparse_model sparse_model;
 typedef struct sparse_context sparse_context;
 /** A sequence of a context. 0 is never valid; a destroyed one stays invalid. */
 typedef uint64_t sparse_sequence;
+/** A saved sequence, opened and verified: immutable. */
+typedef struct sparse_session sparse_session;
 
 typedef enum sparse_log_level {
   SPARSE_LOG_DEBUG = 0,
@@ -178,6 +181,14 @@ typedef struct sparse_context_options {
   const sparse_parallel *parallel;
   sparse_log_fn log;
   void *log_user;
+  /** Most bytes of beginnings of prompts that are kept when their sequences go
+      on or end, so that later prompts need not compute them again; the results
+      are the same bits. They are part of `kv_limit_bytes`, and are given up
+      before anything is refused for want of memory. 0: none are kept. */
+  uint64_t prefix_cache_bytes;
+  /** The salt of new sequences, see `sequence_salt`; copied. NULL with 0. */
+  const void *prefix_salt;
+  size_t prefix_salt_bytes;
 } sparse_context_options;
 
 /** One row of a decode step. */
@@ -233,6 +244,12 @@ typedef struct sparse_usage {
   uint64_t dense_bytes;
   /** Largest page_bytes so far (of the context). */
   uint64_t peak_page_bytes;
+  /** Tokens of prompts that were not computed again: of the sequence, or of all
+      so far. The rest is of the context: prompts of empty sequences, how many of
+      them took a beginning that was kept, and what is kept now. `pages` counts
+      what is kept, too. */
+  uint64_t prefix_tokens, prefix_lookups, prefix_hits, prefix_pages,
+      prefix_bytes;
 } sparse_usage;
 
 /** A named number. The name belongs to the model. */
@@ -428,6 +445,65 @@ typedef struct sparse_api {
   /** Ends the generation, if there is one: waits for the steps that were
       queued. What they appended stays, tokens that were not read are lost. */
   sparse_status (*generate_end)(sparse_context *context);
+
+  /* Version 4. A session is a sequence in a file: with the same model on the
+     same device it goes on as if it had never left, bit for bit. All its bytes
+     are covered by a digest, which tells damage, not who wrote it. */
+
+  /** Writes the sequence to a file that takes the place of `path` as a whole:
+      when anything fails, what was there before is unchanged. `note`: bytes for
+      the application, at most 16 MiB; NULL with 0.
+      RESOURCE_EXHAUSTED: no room. DATA_LOSS: the disk failed. NOT_FOUND,
+      INVALID_ARGUMENT: such a file cannot be made. FAILED_PRECONDITION: a
+      generation works on the sequence, or the context is poisoned. */
+  sparse_status (*sequence_save)(sparse_context *context,
+                                 sparse_sequence sequence, const char *path,
+                                 const void *note, size_t note_bytes);
+
+  /** A new sequence that goes on where the saved one was. What is refused has
+      changed nothing.
+      INCOMPATIBLE: another model or device. INVALID_ARGUMENT: a state that the
+      model cannot reach. DATA_LOSS: the file changed since it was opened.
+      RESOURCE_EXHAUSTED. */
+  sparse_status (*sequence_restore)(sparse_context *context,
+                                    const sparse_session *session,
+                                    sparse_sequence *restored);
+
+  /** Opens a session and verifies all of it; needs no model. Close `*session`
+      with `session_close`.
+      NOT_FOUND, INVALID_ARGUMENT, DATA_LOSS, INCOMPATIBLE: another version. */
+  sparse_status (*session_open)(const char *path, sparse_session **session);
+
+  /** NULL is allowed. */
+  void (*session_close)(sparse_session *session);
+
+  /** What the session says about itself: JSON with the members `model` (its
+      `digest`, `source` and `policy`), `device`, `target`, `length`, `evicted`,
+      `tokens` (how many are known), `note_bytes`, `heads` (extent and whether a
+      slot is to be reused) and `layers`. Zero-terminated; `*size` without the
+      zero. */
+  sparse_status (*session_header)(const sparse_session *session,
+                                  const char **text, size_t *size);
+
+  /** The tokens of the sequence. `*count` is its length, or 0 when they are not
+      known. */
+  sparse_status (*session_tokens)(const sparse_session *session,
+                                  const int32_t **tokens, size_t *count);
+
+  /** The bytes given to `sequence_save`. */
+  sparse_status (*session_note)(const sparse_session *session,
+                                const void **note, size_t *size);
+
+  /** Keeps the beginnings of an empty sequence's prompts apart from those of
+      other salts, as different tenants need: equal tokens then share nothing. At
+      most 4096 bytes; NULL with 0. FAILED_PRECONDITION when it is not empty. */
+  sparse_status (*sequence_salt)(sparse_context *context,
+                                 sparse_sequence sequence, const void *salt,
+                                 size_t bytes);
+
+  /** Destroys all other sequences of the context. */
+  sparse_status (*sequence_keep)(sparse_context *context,
+                                 sparse_sequence sequence);
 } sparse_api;
 
 /** The table for `version` (SPARSE_API_VERSION of the caller), or NULL when

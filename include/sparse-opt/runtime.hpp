@@ -81,6 +81,47 @@ private:
   sparse_model *handle = nullptr;
 };
 
+/// A saved sequence, opened and verified.
+class Session {
+public:
+  explicit Session(const std::string &path) {
+    check(api().session_open(path.c_str(), &handle));
+  }
+  Session(Session &&other) noexcept
+      : handle(std::exchange(other.handle, nullptr)) {}
+  Session &operator=(Session &&other) noexcept {
+    std::swap(handle, other.handle);
+    return *this;
+  }
+  ~Session() { api().session_close(handle); }
+
+  /// JSON, see `sparse_api::session_header`.
+  std::string header() const {
+    const char *text = nullptr;
+    size_t size = 0;
+    check(api().session_header(handle, &text, &size));
+    return std::string(text, size);
+  }
+  /// Empty when they are not known.
+  std::vector<int32_t> tokens() const {
+    const int32_t *tokens = nullptr;
+    size_t count = 0;
+    check(api().session_tokens(handle, &tokens, &count));
+    return std::vector<int32_t>(tokens, tokens + count);
+  }
+  std::string note() const {
+    const void *note = nullptr;
+    size_t size = 0;
+    check(api().session_note(handle, &note, &size));
+    return std::string(static_cast<const char *>(note), size);
+  }
+
+  const sparse_session *get() const { return handle; }
+
+private:
+  sparse_session *handle = nullptr;
+};
+
 class Context;
 
 /// A sequence of a context, which must outlive it.
@@ -112,6 +153,15 @@ public:
     check(api().sequence_trim(context, handle, length));
   }
   void clear() { check(api().sequence_clear(context, handle)); }
+  /// Destroys all other sequences of the context; their objects are empty then.
+  void keep() { check(api().sequence_keep(context, handle)); }
+  void setSalt(const std::string &salt) {
+    check(api().sequence_salt(context, handle, salt.data(), salt.size()));
+  }
+  void save(const std::string &path, const std::string &note = "") const {
+    check(api().sequence_save(context, handle, path.c_str(), note.data(),
+                              note.size()));
+  }
   void reserve(uint64_t tokens, sparse_append how) {
     check(api().sequence_reserve(context, handle, tokens, how));
   }
@@ -161,6 +211,11 @@ public:
   Sequence create() {
     sparse_sequence sequence = 0;
     check(api().sequence_create(handle, &sequence));
+    return Sequence(handle, sequence);
+  }
+  Sequence restore(const Session &session) {
+    sparse_sequence sequence = 0;
+    check(api().sequence_restore(handle, session.get(), &sequence));
     return Sequence(handle, sequence);
   }
   void prefill(const Sequence &sequence, const int32_t *ids, size_t n,

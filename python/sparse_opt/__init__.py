@@ -24,7 +24,7 @@ from ._errors import (
     Unavailable,
     Unimplemented,
 )
-from .model import Context, Model, Sampling, Sequence, Usage, load
+from .model import Context, Model, Sampling, Sequence, Session, Usage, load
 
 __all__ = [
     "Cancelled",
@@ -40,6 +40,7 @@ __all__ = [
     "ResourceExhausted",
     "Sampling",
     "Sequence",
+    "Session",
     "SparseError",
     "Unavailable",
     "Unimplemented",

@@ -23,7 +23,7 @@ from ctypes import (
 
 from ._errors import BY_STATUS, Incompatible, SparseError
 
-API_VERSION = 3
+API_VERSION = 4
 
 LogFn = CFUNCTYPE(None, c_void_p, c_int32, c_char_p)
 
@@ -82,6 +82,9 @@ class ContextOptions(Sized):
         ("parallel", c_void_p),
         ("log", LogFn),
         ("log_user", c_void_p),
+        ("prefix_cache_bytes", c_uint64),
+        ("prefix_salt", c_char_p),
+        ("prefix_salt_bytes", c_size_t),
     ]
 
 
@@ -123,6 +126,11 @@ class UsageStruct(Sized):
         ("page_bytes", c_uint64),
         ("dense_bytes", c_uint64),
         ("peak_page_bytes", c_uint64),
+        ("prefix_tokens", c_uint64),
+        ("prefix_lookups", c_uint64),
+        ("prefix_hits", c_uint64),
+        ("prefix_pages", c_uint64),
+        ("prefix_bytes", c_uint64),
     ]
 
 
@@ -185,6 +193,15 @@ class Api(Structure):
         ("generate_step", _call(c_void_p)),
         ("generate_read", _call(c_void_p, _ids)),
         ("generate_end", _call(c_void_p)),
+        ("sequence_save", _call(c_void_p, c_uint64, c_char_p, c_char_p, c_size_t)),
+        ("sequence_restore", _call(c_void_p, c_void_p, POINTER(c_uint64))),
+        ("session_open", _call(c_char_p, POINTER(c_void_p))),
+        ("session_close", CFUNCTYPE(None, c_void_p)),
+        ("session_header", _call(c_void_p, POINTER(c_char_p), POINTER(c_size_t))),
+        ("session_tokens", _call(c_void_p, POINTER(_ids), POINTER(c_size_t))),
+        ("session_note", _call(c_void_p, POINTER(c_void_p), POINTER(c_size_t))),
+        ("sequence_salt", _call(c_void_p, c_uint64, c_char_p, c_size_t)),
+        ("sequence_keep", _call(c_void_p, c_uint64)),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 from ctypes import POINTER, byref, c_char_p, c_float, c_int32, c_size_t
 from ctypes import c_uint32, c_uint64, c_void_p
@@ -50,7 +51,9 @@ class Sampling:
 @dataclass(frozen=True)
 class Usage:
     """Memory of the cache; `dense_*` is what the same tokens would take if
-    every head kept every token."""
+    every head kept every token. `prefix_tokens` were not computed again; of a
+    context, `prefix_hits` of `prefix_lookups` prompts took a beginning that was
+    kept, and `prefix_pages` are kept now."""
 
     tokens: int
     pages: int
@@ -59,6 +62,11 @@ class Usage:
     page_bytes: int
     dense_bytes: int
     peak_page_bytes: int
+    prefix_tokens: int
+    prefix_lookups: int
+    prefix_hits: int
+    prefix_pages: int
+    prefix_bytes: int
 
 
 def _floats(array):
@@ -272,10 +280,22 @@ class Model:
 
 class Context:
     """A KV cache, its buffers and its threads. Calls are serialised by a lock
-    inside, except `cancel`."""
+    inside, except `cancel`.
+
+    With `prefix_cache_bytes` the beginnings of prompts are kept, and a later
+    prompt that begins with the same tokens computes only the rest. Sequences
+    with different salts share nothing."""
 
     def __init__(
-        self, model, *, max_sequences=0, threads=0, kv_limit_bytes=0, check_counts=False
+        self,
+        model,
+        *,
+        max_sequences=0,
+        threads=0,
+        kv_limit_bytes=0,
+        check_counts=False,
+        prefix_cache_bytes=0,
+        prefix_salt=b"",
     ):
         self._handle = c_void_p()
         self.model = model
@@ -284,6 +304,9 @@ class Context:
             threads=threads,
             kv_limit_bytes=kv_limit_bytes,
             check=1 if check_counts else 0,
+            prefix_cache_bytes=prefix_cache_bytes,
+            prefix_salt=prefix_salt or None,
+            prefix_salt_bytes=len(prefix_salt),
         )
         check(
             api().context_create(model._handle, byref(options), byref(self._handle))
@@ -300,10 +323,28 @@ class Context:
         check(api().context_threads(self._handle, byref(threads)))
         return threads.value
 
-    def sequence(self):
-        """A new empty `Sequence`; use it in a `with` statement or close it."""
+    def sequence(self, *, salt=None):
+        """A new empty `Sequence`; use it in a `with` statement or close it. `salt`
+        (bytes) takes the place of the context's `prefix_salt`."""
         handle = c_uint64()
         check(api().sequence_create(self._handle, byref(handle)))
+        sequence = Sequence(self, handle.value)
+        if salt is not None:
+            check(
+                api().sequence_salt(
+                    self._handle, sequence._handle, salt or None, len(salt)
+                )
+            )
+        return sequence
+
+    def restore(self, session):
+        """A new `Sequence` that goes on where the one of `session` was: a
+        `Session`, or the path of one. A session of another model or device, or
+        a damaged one, changes nothing."""
+        if not isinstance(session, Session):
+            session = Session(session)
+        handle = c_uint64()
+        check(api().sequence_restore(self._handle, session._handle, byref(handle)))
         return Sequence(self, handle.value)
 
     def decode(self, sequences, tokens):
@@ -437,6 +478,32 @@ class Generation(_Closing):
         return list(tokens)
 
 
+class Session:
+    """A saved sequence; opening it verifies all of its bytes and needs no model.
+
+    `header` is what it says about itself (a dictionary), `tokens` the tokens of
+    the sequence (None when they are not known), `note` the bytes of `save`."""
+
+    def __init__(self, path):
+        self._handle = c_void_p()
+        check(api().session_open(os.fsencode(os.fspath(path)), byref(self._handle)))
+        text, size = c_char_p(), c_size_t()
+        check(api().session_header(self._handle, byref(text), byref(size)))
+        self.header = json.loads(ctypes.string_at(text, size.value))
+        ids = POINTER(c_int32)()
+        check(api().session_tokens(self._handle, byref(ids), byref(size)))
+        known = size.value or not self.header["length"]
+        self.tokens = ids[: size.value] if known else None
+        note = c_void_p()
+        check(api().session_note(self._handle, byref(note), byref(size)))
+        self.note = ctypes.string_at(note, size.value)
+
+    def __del__(self):
+        if getattr(self, "_handle", None):
+            api().session_close(self._handle)
+            self._handle = None
+
+
 class Sequence(_Closing):
     """One sequence of a context. Closing it frees its pages."""
 
@@ -496,6 +563,23 @@ class Sequence(_Closing):
     def clear(self):
         """Drops all tokens."""
         check(api().sequence_clear(self.context._handle, self._handle))
+
+    def keep(self):
+        """Closes all other sequences of the context."""
+        check(api().sequence_keep(self.context._handle, self._handle))
+
+    def save(self, path, note=b""):
+        """Writes all that the sequence needs to go on to a file, which takes the
+        place of `path` as a whole or not at all. `note`: bytes to keep with it."""
+        check(
+            api().sequence_save(
+                self.context._handle,
+                self._handle,
+                os.fsencode(os.fspath(path)),
+                note,
+                len(note),
+            )
+        )
 
     def usage(self):
         return _usage(api().sequence_usage, self.context._handle, self._handle)

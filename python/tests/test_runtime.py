@@ -254,3 +254,55 @@ def test_threads_of_a_program(toy):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("kind", ["dense", "end"])
+def test_sessions(toy, tmp_path, kind):
+    model = sparse_opt.load(toy(kind))
+    path = tmp_path / "chat.session"
+    tokens = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    with model.context().sequence() as sequence:
+        sequence.prefill(tokens)
+        sequence.decode(13)
+        sequence.save(path, note=b"a\0b")
+        expected = sequence.decode(14)
+    session = sparse_opt.Session(path)
+    assert session.tokens == tokens + [13]
+    assert session.note == b"a\0b"
+    assert session.header["length"] == 13
+    context = model.context()
+    for source in (session, path, str(path)):
+        with context.restore(source) as sequence:
+            assert len(sequence) == 13
+            np.testing.assert_array_equal(sequence.decode(14), expected)
+    assert context.usage().pages == 0
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(sparse_opt.DataLoss):
+        context.restore(path)
+    with pytest.raises(sparse_opt.NotFound):
+        sparse_opt.Session(tmp_path / "none")
+    other = sparse_opt.load(toy("chunk")).context()
+    with pytest.raises(sparse_opt.Incompatible, match="another model"):
+        other.restore(session)
+
+
+def test_prompts_that_begin_alike(toy):
+    model = sparse_opt.load(toy())
+    tokens = list(range(40))
+    context = model.context(prefix_cache_bytes=1 << 20, prefix_salt=b"one")
+    for salt, reused in ((None, 0), (None, 32), (b"two", 0), (b"one", 32)):
+        with context.sequence(salt=salt) as sequence:
+            logits = sequence.prefill(tokens)
+            np.testing.assert_array_equal(logits, toy_logits(tokens))
+            assert sequence.usage().prefix_tokens == reused
+    usage = context.usage()
+    assert (usage.prefix_lookups, usage.prefix_hits) == (4, 2)
+    assert usage.pages == usage.prefix_pages > 0
+    with context.sequence() as kept, context.sequence() as other:
+        kept.prefill(tokens[:3])
+        kept.keep()
+        assert len(kept) == 3
+        with pytest.raises(sparse_opt.InvalidArgument):
+            len(other)

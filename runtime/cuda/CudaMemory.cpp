@@ -252,6 +252,11 @@ void CudaMemory::download(void *host, const void *from, uint64_t bytes) {
   stream.synchronize();
 }
 
+void CudaMemory::throwIfFailed() {
+  stream.synchronize();
+  stream.throwIfFailed();
+}
+
 //===----------------------------------------------------------------------===//
 // UploadRing
 //===----------------------------------------------------------------------===//

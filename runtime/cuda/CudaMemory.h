@@ -65,6 +65,7 @@ public:
   void copy(void *to, const void *from, Rows rows) override;
   void upload(void *to, const void *host, Rows rows) override;
   void download(void *host, const void *from, uint64_t bytes) override;
+  void throwIfFailed() override;
 
   /// In which everything above runs.
   Stream stream;

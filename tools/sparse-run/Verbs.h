@@ -15,6 +15,7 @@ namespace sparse::run {
 std::function<int()> addGenerate(CLI::App &app);
 std::function<int()> addBench(CLI::App &app);
 std::function<int()> addVerify(CLI::App &app);
+std::function<int()> addSession(CLI::App &app);
 
 } // namespace sparse::run
 

@@ -31,13 +31,15 @@ int main(int argc, char **argv) {
              "resources, 5 internal.\n\n"
              "  sparse-run generate model.spx -p ids.txt -n 64\n"
              "  sparse-run bench model.spx -p 512 -n 128 -d 0,4096\n"
-             "  sparse-run verify model.spx -r ref.safetensors\n\n"
+             "  sparse-run verify model.spx -r ref.safetensors\n"
+             "  sparse-run session save model.spx -p ids.txt -o "
+             "chat.session\n\n"
              "sparse-run VERB --help tells the rest.");
-  std::pair<CLI::App *, std::function<int()>> verbs[3];
+  std::pair<CLI::App *, std::function<int()>> verbs[4];
   std::function<int()> (*const add[])(CLI::App &) = {addGenerate, addBench,
-                                                     addVerify};
-  const char *const names[] = {"generate", "bench", "verify"};
-  for (int i = 0; i < 3; ++i) {
+                                                     addVerify, addSession};
+  const char *const names[] = {"generate", "bench", "verify", "session"};
+  for (int i = 0; i < 4; ++i) {
     verbs[i].second = add[i](app);
     verbs[i].first = app.get_subcommand(names[i]);
   }

@@ -1,44 +1,15 @@
 //===- CliTest.cpp - sparse-run as a person calls it ----------------------===//
 
+#include "CliTest.h"
 #include "SafeTensors.h"
-#include "TestUtil.h"
-#include "ToyModel.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <sstream>
-#include <sys/wait.h>
 
 using namespace sparse::runtime;
 
 namespace {
-
-struct Result {
-  int code;
-  std::string out, err;
-};
-
-class CliTest : public testing::Test {
-protected:
-  CliTest() {
-    toy::makeArtifact(config).write(model);
-    toy::makeArtifact(toy::Config()).write(dense);
-  }
-  Result run(const std::string &arguments) {
-    std::string out = dir.path() + "/out", err = dir.path() + "/err";
-    std::string command = std::string(SPARSE_RUN) + " " + arguments + " >" +
-                          out + " 2>" + err + " </dev/null";
-    int status = std::system(command.c_str());
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-            toy::Artifact::readFile(out), toy::Artifact::readFile(err)};
-  }
-  std::string path(const char *name) const { return dir.path() + "/" + name; }
-
-  toy::Config config = toy::cappedConfig("end");
-  toy::TempDir dir;
-  std::string model = dir.path() + "/model.spx", dense = path("dense.spx");
-};
 
 TEST_F(CliTest, GenerateEqualsTheOracle) {
   toy::Artifact::writeFile(path("ids.txt"), "1 2 3\n4, 5 6 7 8 9 10 11\n");
@@ -255,7 +226,9 @@ TEST_F(CliTest, ExitCodes) {
 }
 
 TEST_F(CliTest, HelpTeaches) {
-  for (const char *verb : {"", "generate", "bench", "verify"}) {
+  for (const char *verb :
+       {"", "generate", "bench", "verify", "session", "session save",
+        "session resume", "session inspect"}) {
     Result result = run(std::string(verb) + " --help");
     EXPECT_EQ(result.code, 0);
     EXPECT_NE(result.out.find("  sparse-run "), std::string::npos) << verb;

@@ -83,6 +83,13 @@ template <typename Fn> void Context::guarded(Fn fn) {
   }
 }
 
+/// Before a step of several runs begins: none of them must be refused when
+/// others have been. Does nothing for an entry that there is not.
+void Context::prepare(const Plan *plan) {
+  if (BoundPlan *bound = executor->find(plan))
+    guarded([&] { executor->prepare(*bound); });
+}
+
 void Context::runStep(BoundPlan &bound) {
   guarded([&] { executor->run(bound); });
 }
@@ -122,7 +129,8 @@ void Context::prefillChunk(uint32_t seq, const int32_t *ids, size_t n) {
   kv->advance(seq, n, Append::Prefill);
 }
 
-void Context::compact(uint32_t seq, Compact which) {
+/// `goesOn`: more chunks of the prompt follow.
+void Context::compact(uint32_t seq, Compact which, bool goesOn) {
   if (!kv->needsCompaction(seq, which))
     return;
   const Plan *plan = nullptr;
@@ -136,7 +144,7 @@ void Context::compact(uint32_t seq, Compact which) {
   if (bound->sequences)
     bound->sequences[0] = static_cast<int32_t>(seq);
   runStep(*bound);
-  kv->compacted(seq, which);
+  kv->compacted(seq, which, goesOn);
 }
 
 void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
@@ -155,6 +163,12 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
   beginStep();
   // A prompt that cannot fit is refused before its first chunk.
   kv->reserve(seq, n, Append::Prefill);
+  prepare(plan);
+  if (compactChunks || compactEnd)
+    for (const char *name : {"maintain_compact_chunk", "maintain_compact"})
+      prepare(artifact->findPlan(name));
+  if (logitsOut)
+    prepare(artifact->findPlan("logits"));
 
   uint64_t width = artifact->manifest().model.hidden;
   BoundPlan &bound = *executor->find(plan);
@@ -170,9 +184,9 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
                   rows * width * sizeof(float));
     done += rows;
     if (compactChunks)
-      compact(seq, Compact::Chunk);
+      compact(seq, Compact::Chunk, done < n);
     if (done == n && compactEnd)
-      compact(seq, Compact::Capped);
+      compact(seq, Compact::Capped, false);
     verifyCounts(seq);
     if (done == n && logitsOut)
       logits(bound.hiddenOut + (rows - 1) * width, 1, logitsOut);
@@ -272,6 +286,8 @@ void Context::decode(const DecodeRow *rows, size_t n, float *logitsOut) {
 
   uint64_t vocab = artifact->manifest().model.vocab;
   uint64_t largest = artifact->decodeBuckets().back()->rows;
+  for (size_t done = 0; done < n; done += largest)
+    prepare(bucketFor(std::min<size_t>(largest, n - done)).plan);
   for (size_t done = 0; done < n;) {
     size_t now = std::min<size_t>(largest, n - done);
     decodeBucket(rows + done, now,
@@ -538,10 +554,10 @@ void Context::trim(uint32_t seq, uint64_t n) {
   requireFree(seq);
   if (broken)
     beginStep();
-  uint64_t before = kv->length(seq);
-  kv->trim(seq, n);
-  if (n == before)
+  if (n == kv->length(seq))
     return;
+  prepare(artifact->findPlan("maintain_rebuild"));
+  kv->trim(seq, n);
   rebuild(seq);
 }
 
@@ -575,6 +591,7 @@ void Context::fillRandom(uint32_t seq, uint64_t n, uint64_t seed) {
   if (content && !artifact->findPlan("maintain_rebuild"))
     fail(Code::Unimplemented, "the model has no entry maintain_rebuild");
   beginStep();
+  prepare(artifact->findPlan("maintain_rebuild"));
   kv->reserve(seq, n, Append::Prefill);
   kv->advance(seq, n, Append::Prefill);
   fillPages(*kv, seq, seed, *parallel);

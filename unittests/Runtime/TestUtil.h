@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <string>
+#include <sys/mman.h>
 
 namespace sparse::runtime {
 
@@ -68,6 +69,17 @@ private:
     }
     --failAfter;
     return false;
+  }
+};
+
+/// The memory of a card in one respect: what was given back is gone, an access
+/// faults, and it has to be asked for again.
+class StrictMemory : public FailingMemory {
+public:
+  bool overcommits() const override { return false; }
+  void decommit(void *address, size_t bytes) override {
+    FailingMemory::decommit(address, bytes);
+    ::mprotect(address, bytes, PROT_NONE);
   }
 };
 

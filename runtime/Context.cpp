@@ -61,6 +61,17 @@ void Context::checkToken(int32_t token) const {
          static_cast<unsigned long long>(artifact->manifest().model.vocab));
 }
 
+/// More than any sequence can hold is not even looked at.
+void Context::checkTokens(const int32_t *tokens, uint64_t n) const {
+  uint64_t most = artifact->manifest().model.maxContext;
+  if (n > most)
+    fail(Code::OutOfRange, "%llu tokens exceed the context of %llu",
+         static_cast<unsigned long long>(n),
+         static_cast<unsigned long long>(most));
+  for (uint64_t i = 0; i < n; ++i)
+    checkToken(tokens[i]);
+}
+
 void Context::beginStep() {
   if (broken)
     fail(Code::FailedPrecondition,
@@ -152,8 +163,7 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
   checkSequence(seq);
   if (n == 0)
     fail(Code::InvalidArgument, "the prompt is empty");
-  for (size_t i = 0; i < n; ++i)
-    checkToken(ids[i]);
+  checkTokens(ids, n);
   const Plan *plan = artifact->prefill();
   if (!plan)
     fail(Code::Unimplemented, "the model has no entry of kind prefill");
@@ -300,6 +310,7 @@ void Context::decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
                           size_t steps, float *logitsOut) {
   if (steps == 0)
     fail(Code::InvalidArgument, "there are no tokens to append");
+  checkTokens(tokens, steps);
   std::vector<DecodeRow> rows(n);
   auto setTokens = [&](size_t step) {
     for (size_t i = 0; i < n; ++i)

@@ -116,6 +116,7 @@ public:
 private:
   void checkSequence(uint32_t seq) const;
   void checkToken(int32_t token) const;
+  void checkTokens(const int32_t *tokens, uint64_t n) const;
   void checkRows(const DecodeRow *rows, size_t n) const;
   void beginStep();
   template <typename Fn> void guarded(Fn fn);

@@ -26,7 +26,8 @@ WORLDS = (
 
 
 def content(artifact: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(artifact)): path.read_bytes() for path in sorted(artifact.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(artifact.rglob("*")) if path.is_file())
+    return {str(path.relative_to(artifact)): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize(("device", "runs"), [("cpu", 50 if LONG else 5), ("cuda:sm_90a", 10 if LONG else 2)])
@@ -35,6 +36,7 @@ def test_compiled_again_elsewhere(device: str, runs: int, tiny: Callable, tmp_pa
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY)
     processors = sorted(os.sched_getaffinity(0))
+    options = (f"--target={device}", *OPTIONS)
     expected: dict[str, bytes] = {}
     for run in range(runs):
         folder = tmp_path / f"run-{run}" / ("deeper/" * (run % 3))
@@ -45,7 +47,7 @@ def test_compiled_again_elsewhere(device: str, runs: int, tiny: Callable, tmp_pa
         temporary = folder / "temporary"
         temporary.mkdir()
         result = subprocess.run(
-            [SPARSE_OPT, "compile", names[0], f"--policy={names[1]}", "-o", "model.spx", f"--target={device}", *OPTIONS],
+            [SPARSE_OPT, "compile", names[0], "-o", "model.spx", f"--policy={names[1]}", *options],
             cwd=folder,
             env=os.environ | {"TMPDIR": str(temporary)} | WORLDS[run % len(WORLDS)],
             preexec_fn=lambda: os.sched_setaffinity(0, allowed),

@@ -87,7 +87,8 @@ def test_every_length_of_decode_steps(batch: int, pair: tuple[road.TinyModel, li
     model, artifacts = pair
     ids = model.ids(batch, batch, LONG.max_positions)
     part = -(-LONG.max_positions // batch)
-    contexts = [sparse_opt.load(artifact).context(max_sequences=batch, check_counts=True) for artifact in artifacts]
+    options = {"max_sequences": batch, "threads": 1, "check_counts": True}
+    contexts = [sparse_opt.load(artifact).context(**options) for artifact in artifacts]
     running = [[context.sequence() for _ in range(batch)] for context in contexts]
     prompts = [max(1, row * part) for row in range(batch)]
     for row, prompt in enumerate(prompts):
@@ -111,7 +112,8 @@ def test_prompts_of_many_lengths(pair: tuple[road.TinyModel, list[Path]]) -> Non
     model, artifacts = pair
     ids = model.ids(9, LONG.max_positions)
     stride = 1 if os.environ.get("SPARSE_TEST_LONG") else 7
-    contexts = [sparse_opt.load(artifact).context(max_sequences=2, check_counts=True) for artifact in artifacts]
+    options = {"max_sequences": 2, "threads": 1, "check_counts": True}
+    contexts = [sparse_opt.load(artifact).context(**options) for artifact in artifacts]
     growing = [context.sequence() for context in contexts]
     for start in range(0, LONG.max_positions - stride, stride):
         piece = ids[start : start + stride]

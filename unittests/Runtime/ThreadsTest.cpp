@@ -197,28 +197,34 @@ TEST_F(ThreadsTest, ReadersWriterAndAntagonists) {
     ASSERT_EQ(api.sequence_clear(context, kept), SPARSE_OK);
 
   Clock::time_point end = Clock::now() + std::chrono::seconds(120);
-  auto goesOn = [&](int turn) {
-    return longRun() ? Clock::now() < end : turn < probes;
+  // Each goes on until the others have done what they are to do at least.
+  const uint64_t leastTurns = 200, leastLoads = 5;
+  std::atomic<int> behind{readers + 2};
+  auto goesOn = [&](bool enough, bool &told) {
+    if (longRun())
+      return Clock::now() < end;
+    if (enough && !told)
+      --behind;
+    told |= enough;
+    return behind > 0;
   };
-  std::atomic<int> reading{readers};
   std::vector<std::thread> threads;
   for (int reader = 0; reader < readers; ++reader)
     threads.emplace_back([&, reader] {
-      for (int turn = 0; goesOn(turn); ++turn) {
+      bool told = false;
+      for (int turn = 0; goesOn(turn >= probes, told); ++turn) {
         probe(reader, turn);
         if (turn % 16 == 0)
-          std::this_thread::yield();
+          std::this_thread::sleep_for(std::chrono::microseconds(50));
       }
-      --reading;
     });
   uint64_t turns = 0, loads = 0;
   threads.emplace_back([&] {
-    // At least some, however fast the readers are.
-    for (; reading > 0 || turns < 40; ++turns)
+    for (bool told = false; goesOn(turns >= leastTurns, told); ++turns)
       write(turns);
   });
   threads.emplace_back([&] {
-    for (; reading > 0 || loads < 5; ++loads) {
+    for (bool told = false; goesOn(loads >= leastLoads, told); ++loads) {
       sparse::Model again(dir.path());
       sparse::Context fresh(again, smallOptions());
       sparse::Sequence sequence = fresh.create();

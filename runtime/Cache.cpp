@@ -335,7 +335,7 @@ bool Cache::needsCompaction(uint32_t seq, Compact which) const {
   return false;
 }
 
-void Cache::compacted(uint32_t seq, Compact which) {
+void Cache::compacted(uint32_t seq, Compact which, bool goesOn) {
   // In the middle of a longer prompt this would not have happened.
   if (which == Compact::Capped)
     sequences[seq].plain = 0;
@@ -353,7 +353,15 @@ void Cache::compacted(uint32_t seq, Compact which) {
         now.victim = false;
         sequences[seq].evicted = true;
       }
-      dropPages(seq, layer, head, ceilDiv(now.extent, layout.page), freed);
+      uint64_t keep = ceilDiv(now.extent, layout.page);
+      if (!goesOn) {
+        dropPages(seq, layer, head, keep, freed);
+        continue;
+      }
+      if (keep < now.pages)
+        for (const Slab &slab : slabs[layer])
+          if (slab.perPage())
+            slab.initPages(seq, head, keep, now.pages);
     }
   }
   release(freed);

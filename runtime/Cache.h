@@ -139,7 +139,9 @@ public:
 
   /// True when a head holds more than its cap.
   bool needsCompaction(uint32_t seq, Compact which) const;
-  void compacted(uint32_t seq, Compact which);
+  /// `goesOn`: another chunk of the prompt follows, for which the pages stay,
+  /// so that the chunk cannot be refused.
+  void compacted(uint32_t seq, Compact which, bool goesOn = false);
 
   // -- The rest of the algebra.
 

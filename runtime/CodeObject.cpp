@@ -24,9 +24,10 @@ CodeObject::CodeObject(File f) : file(std::move(f)) {
   if (!abi)
     fail(Code::InvalidArgument, "%s does not export sparse_kernel_abi",
          file.path.c_str());
-  fail(Code::Incompatible, "%s has kernel ABI %lld, this runtime has %lld",
+  fail(Code::Incompatible, "%s has kernel ABI %lld, this runtime has %lld; %s",
        file.path.c_str(), static_cast<long long>(found),
-       static_cast<long long>(kernelAbi));
+       static_cast<long long>(kernelAbi),
+       found > kernelAbi ? "use a newer runtime" : "compile the model again");
 }
 
 CodeObject::CodeObject(CodeObject &&other) noexcept

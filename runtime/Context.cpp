@@ -67,6 +67,17 @@ void Context::checkToken(int32_t token) const {
          static_cast<unsigned long long>(artifact->manifest().model.vocab));
 }
 
+/// More than any sequence can hold is not even looked at.
+void Context::checkTokens(const int32_t *tokens, uint64_t n) const {
+  uint64_t most = artifact->manifest().model.maxContext;
+  if (n > most)
+    fail(Code::OutOfRange, "%llu tokens exceed the context of %llu",
+         static_cast<unsigned long long>(n),
+         static_cast<unsigned long long>(most));
+  for (uint64_t i = 0; i < n; ++i)
+    checkToken(tokens[i]);
+}
+
 void Context::beginStep() {
   if (broken)
     fail(Code::FailedPrecondition,
@@ -87,6 +98,13 @@ template <typename Fn> void Context::guarded(Fn fn) {
     broken = true;
     throw;
   }
+}
+
+/// Before a step of several runs begins: none of them must be refused when
+/// others have been. Does nothing for an entry that there is not.
+void Context::prepare(const Plan *plan) {
+  if (BoundPlan *bound = executor->find(plan))
+    guarded([&] { executor->prepare(*bound); });
 }
 
 void Context::runStep(BoundPlan &bound) {
@@ -128,7 +146,8 @@ void Context::prefillChunk(uint32_t seq, const int32_t *ids, size_t n) {
   kv->advance(seq, n, Append::Prefill, ids);
 }
 
-void Context::compact(uint32_t seq, Compact which) {
+/// `goesOn`: more chunks of the prompt follow.
+void Context::compact(uint32_t seq, Compact which, bool goesOn) {
   if (!kv->needsCompaction(seq, which))
     return;
   const Plan *plan = nullptr;
@@ -142,7 +161,7 @@ void Context::compact(uint32_t seq, Compact which) {
   if (bound->sequences)
     bound->sequences[0] = static_cast<int32_t>(seq);
   runStep(*bound);
-  kv->compacted(seq, which);
+  kv->compacted(seq, which, goesOn);
 }
 
 void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
@@ -150,8 +169,7 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
   checkSequence(seq);
   if (n == 0)
     fail(Code::InvalidArgument, "the prompt is empty");
-  for (size_t i = 0; i < n; ++i)
-    checkToken(ids[i]);
+  checkTokens(ids, n);
   const Plan *plan = artifact->prefill();
   if (!plan)
     fail(Code::Unimplemented, "the model has no entry of kind prefill");
@@ -164,6 +182,12 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
   size_t known = prefixes && fresh && !hidden ? prefixes->adopt(seq, ids, n) : 0;
   try {
     kv->reserve(seq, n - known, Append::Prefill);
+    prepare(plan);
+    if (compactChunks || compactEnd)
+      for (const char *name : {"maintain_compact_chunk", "maintain_compact"})
+        prepare(artifact->findPlan(name));
+    if (logitsOut)
+      prepare(artifact->findPlan("logits"));
   } catch (...) {
     if (known)
       kv->clear(seq);
@@ -192,11 +216,11 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
                   rows * width * sizeof(float));
     done += rows;
     if (compactChunks)
-      compact(seq, Compact::Chunk);
+      compact(seq, Compact::Chunk, done < n);
     if (prefixes)
       prefixes->keep(seq, cursor, kv->length(seq) == lastBlock);
     if (done == n && compactEnd)
-      compact(seq, Compact::Capped);
+      compact(seq, Compact::Capped, false);
     verifyCounts(seq);
     if (done == n && logitsOut)
       logits(bound.hiddenOut + (rows - 1) * width, 1, logitsOut);
@@ -296,6 +320,8 @@ void Context::decode(const DecodeRow *rows, size_t n, float *logitsOut) {
 
   uint64_t vocab = artifact->manifest().model.vocab;
   uint64_t largest = artifact->decodeBuckets().back()->rows;
+  for (size_t done = 0; done < n; done += largest)
+    prepare(bucketFor(std::min<size_t>(largest, n - done)).plan);
   for (size_t done = 0; done < n;) {
     size_t now = std::min<size_t>(largest, n - done);
     decodeBucket(rows + done, now,
@@ -308,6 +334,7 @@ void Context::decodeKnown(const uint32_t *seqs, size_t n, const int32_t *tokens,
                           size_t steps, float *logitsOut) {
   if (steps == 0)
     fail(Code::InvalidArgument, "there are no tokens to append");
+  checkTokens(tokens, steps);
   std::vector<DecodeRow> rows(n);
   auto setTokens = [&](size_t step) {
     for (size_t i = 0; i < n; ++i)
@@ -562,10 +589,10 @@ void Context::trim(uint32_t seq, uint64_t n) {
   requireFree(seq);
   if (broken)
     beginStep();
-  uint64_t before = kv->length(seq);
-  kv->trim(seq, n);
-  if (n == before)
+  if (n == kv->length(seq))
     return;
+  prepare(artifact->findPlan("maintain_rebuild"));
+  kv->trim(seq, n);
   rebuild(seq);
 }
 
@@ -599,6 +626,7 @@ void Context::fillRandom(uint32_t seq, uint64_t n, uint64_t seed) {
   if (content && !artifact->findPlan("maintain_rebuild"))
     fail(Code::Unimplemented, "the model has no entry maintain_rebuild");
   beginStep();
+  prepare(artifact->findPlan("maintain_rebuild"));
   kv->reserve(seq, n, Append::Prefill);
   kv->advance(seq, n, Append::Prefill);
   fillPages(*kv, seq, seed, *parallel);

@@ -124,16 +124,18 @@ public:
 private:
   void checkSequence(uint32_t seq) const;
   void checkToken(int32_t token) const;
+  void checkTokens(const int32_t *tokens, uint64_t n) const;
   void checkRows(const DecodeRow *rows, size_t n) const;
   void beginStep();
   template <typename Fn> void guarded(Fn fn);
+  void prepare(const Plan *plan);
   void runStep(BoundPlan &bound);
   BoundPlan &bucketFor(size_t n);
   void setDecodeRows(BoundPlan &bound, const DecodeRow *rows, size_t n,
                      uint64_t ahead);
   void verifyCounts(uint32_t seq);
   void prefillChunk(uint32_t seq, const int32_t *ids, size_t n);
-  void compact(uint32_t seq, Compact which);
+  void compact(uint32_t seq, Compact which, bool goesOn);
   void rebuild(uint32_t seq);
   void decodeBucket(const DecodeRow *rows, size_t n, float *logits);
   void placeGeneration();

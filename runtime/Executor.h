@@ -48,6 +48,10 @@ public:
   /// Null when the model has no such entry.
   BoundPlan *find(const Plan *plan);
 
+  /// Makes what the first run of a plan needs, so that `run` itself asks for no
+  /// memory. RESOURCE_EXHAUSTED otherwise.
+  virtual void prepare(BoundPlan &) {}
+
   /// Clears `status`, runs all steps, waits for the outputs and throws
   /// INTERNAL when a kernel has set `status` or failed. RESOURCE_EXHAUSTED
   /// means that nothing ran.

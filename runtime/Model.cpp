@@ -47,7 +47,8 @@ void Model::choose(const std::string &name, const LoadOptions &options) {
     for (const DeviceInfo &device : info.devices)
       have += " " + device.name;
     fail(Code::Incompatible,
-         "%s: the model is not compiled for device '%s', only for%s",
+         "%s: the model is not compiled for device '%s', only for%s; run it "
+         "there, or compile it with another --target",
          directory.c_str(), name.c_str(), have.c_str());
   }
   place = openDevice(name, options);
@@ -64,8 +65,8 @@ void Model::choose(const std::string &name, const LoadOptions &options) {
   }
   if (reasons.empty())
     fail(options.target.empty() ? Code::Incompatible : Code::NotFound,
-         "%s: there is no code for target '%s'", directory.c_str(),
-         options.target.c_str());
+         "%s: there is no code for target '%s'; compile with that --target",
+         directory.c_str(), options.target.c_str());
   fail(Code::Incompatible, "%s: no target runs on %s%s; compile with another --target",
        directory.c_str(), place->name().c_str(), reasons.c_str());
 }

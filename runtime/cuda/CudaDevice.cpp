@@ -73,8 +73,10 @@ void CudaDevice::load(const Target &target,
   Card::Use use(*card);
   Result result = card->driver.moduleLoad(&module, image.c_str());
   if (result == errorNoBinaryForGpu || result == errorUnsupportedPtx)
-    fail(Code::Incompatible, "%s does not run on %s: %s", file.path.c_str(),
-         name().c_str(), errorText(card->driver, result));
+    fail(Code::Incompatible,
+         "%s does not run on %s: %s; use a newer driver, or compile with "
+         "another --target",
+         file.path.c_str(), name().c_str(), errorText(card->driver, result));
   if (result == errorOutOfMemory)
     check(card->driver, result, "cannot load the kernels");
   if (result != success)
@@ -113,7 +115,9 @@ void CudaDevice::prepareKernels(const std::vector<Plan> &plans) {
         reinterpret_cast<FunctionRef>(kernel), attribute,
         static_cast<int>(value));
     if (result != success)
-      fail(Code::Incompatible, "kernel %s: %s does not give %s of %u (%s)",
+      fail(Code::Incompatible,
+           "kernel %s: %s does not give %s of %u (%s); compile with another "
+           "--target",
            name.c_str(), card->name.c_str(), what, value,
            errorName(card->driver, result));
   };

@@ -175,6 +175,12 @@ GraphExecRef CudaExecutor::graphOf(BoundPlan &bound, Part part) {
 // Steps
 //===----------------------------------------------------------------------===//
 
+void CudaExecutor::prepare(BoundPlan &bound) {
+  Card::Use use(*stream.card);
+  stream.throwIfFailed();
+  graphOf(bound, WholeStep);
+}
+
 void CudaExecutor::run(BoundPlan &bound) {
   Card::Use use(*stream.card);
   stream.throwIfFailed();

@@ -18,6 +18,7 @@ public:
                std::shared_ptr<CudaMemory> memory, const Platform &platform);
   ~CudaExecutor() override;
 
+  void prepare(BoundPlan &bound) override;
   void run(BoundPlan &bound) override;
   void runMany(BoundPlan &bound, size_t count,
                const std::function<void(size_t)> &set) override;

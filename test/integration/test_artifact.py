@@ -1,4 +1,4 @@
-"""A damaged or foreign artifact is refused with exit code 3 and its reason, and its code is never loaded."""
+"""A damaged or foreign artifact is refused with exit code 3 and its reason, and its code is never loaded (R4)."""
 
 import hashlib
 import json

@@ -1,5 +1,6 @@
-"""A sequence gets the same logits, bit for bit, in whatever company it decodes."""
+"""A sequence gets the same logits, bit for bit, in whatever company it decodes (R16)."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,39 @@ def test_all_eight_at_once(tiny: Callable, compiled: Callable) -> None:
     for step in range(5):
         rows = context.decode(sequences, [int(ids[p + step]) for ids, p in zip(texts, PROMPTS, strict=True)])
         np.testing.assert_array_equal(rows, [e[step + 1] for e in expected])
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_alone_in_company_and_in_another_order(name: str, tiny: Callable, compiled: Callable) -> None:
+    """Each trial decodes forks of some sequences one by one, together, and together in another order."""
+    model = tiny(GQA3, 3)
+    artifact = compiled(model, policy=POLICIES[name], buckets=EVERY_BUCKET)
+    context = sparse_opt.load(artifact).context(max_sequences=16, check_counts=True)
+    sequences = [context.sequence() for _ in PROMPTS]
+    for index, (sequence, prompt) in enumerate(zip(sequences, PROMPTS, strict=True)):
+        sequence.prefill(model.ids(index, prompt))
+    rng = np.random.default_rng(23)
+    trials = (2000 if os.environ.get("SPARSE_TEST_LONG") else 200) // len(POLICIES)
+    for trial in range(trials):
+        some = rng.permutation(8)[: rng.integers(1, 9)]
+        tokens = rng.integers(0, GQA3.vocab, 8)
+
+        def decode(order: list[int], tokens: np.ndarray = tokens) -> dict[int, np.ndarray]:
+            forks = [sequences[i].fork() for i in order]
+            rows = context.decode(forks, [int(tokens[i]) for i in order])
+            for fork in forks:
+                fork.close()
+            return dict(zip(order, rows, strict=True))
+
+        alone = {int(i): decode([int(i)])[int(i)] for i in some}
+        together = decode([int(i) for i in some])
+        permuted = decode([int(i) for i in rng.permutation(some)])
+        for i, row in alone.items():
+            np.testing.assert_array_equal(together[i], row, f"trial {trial}, sequence {i} of {some}")
+            np.testing.assert_array_equal(permuted[i], row, f"trial {trial}, sequence {i} of {some}, permuted")
+        # On to other lengths, until the longest is at the end of its context.
+        if max(len(sequence) for sequence in sequences) < GQA3.max_positions - 1:
+            context.decode(sequences, [int(token) for token in tokens])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

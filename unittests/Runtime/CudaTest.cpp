@@ -451,7 +451,7 @@ TEST_F(CudaTest, CommittedMemoryIsZeroAndIdempotent) {
 }
 
 //===----------------------------------------------------------------------===//
-// Faults
+// R14: faults
 //===----------------------------------------------------------------------===//
 
 class FaultTest : public CudaTest,

@@ -85,7 +85,11 @@ int enter(const char *name) {
   theCard.order.push_back(name);
   if (theCard.failing != name)
     return 0;
-  return theCard.failAfter-- <= 0 ? theCard.error : 0;
+  if (theCard.failAfter-- > 0)
+    return 0;
+  if (theCard.once)
+    theCard.failing.clear();
+  return theCard.error;
 }
 
 bool take(uint64_t bytes) {

@@ -32,6 +32,8 @@ struct Card {
   std::string failing;
   int64_t failAfter = 0;
   int error = 0;
+  /// Only that call fails, and `failing` is empty afterwards.
+  bool once = false;
   /// The error of the stream at the next synchronize: what a kernel did.
   int fault = 0;
 

@@ -7,8 +7,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <functional>
+#include <random>
 #include <string>
+#include <sys/mman.h>
 
 namespace sparse::runtime {
 
@@ -24,6 +27,27 @@ inline Code codeOf(const std::function<void()> &fn,
       *message = error.what();
     return error.code;
   }
+}
+
+/// Whether SPARSE_TEST_LONG asks for the form of a test that is run before a
+/// release.
+inline bool longRun() {
+  const char *text = std::getenv("SPARSE_TEST_LONG");
+  return text && *text && std::string(text) != "0";
+}
+
+/// The number that an environment variable gives.
+inline uint64_t fromEnvironment(const char *name, uint64_t otherwise) {
+  const char *text = std::getenv(name);
+  return text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
+/// A new seed in each run, which is printed; SPARSE_TEST_SEED repeats a run.
+inline uint64_t testSeed() {
+  uint64_t seed = fromEnvironment("SPARSE_TEST_SEED", std::random_device()());
+  std::printf("SPARSE_TEST_SEED=%llu\n",
+              static_cast<unsigned long long>(seed));
+  return seed;
 }
 
 inline void PrintTo(Code code, std::ostream *os) { *os << codeName(code); }
@@ -68,6 +92,17 @@ private:
     }
     --failAfter;
     return false;
+  }
+};
+
+/// The memory of a card in one respect: what was given back is gone, an access
+/// faults, and it has to be asked for again.
+class StrictMemory : public FailingMemory {
+public:
+  bool overcommits() const override { return false; }
+  void decommit(void *address, size_t bytes) override {
+    FailingMemory::decommit(address, bytes);
+    ::mprotect(address, bytes, PROT_NONE);
   }
 };
 

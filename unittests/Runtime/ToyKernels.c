@@ -38,8 +38,8 @@ static struct state bind(void *const *args) {
   return s;
 }
 
-/* The build makes three objects of this file: the model, one whose logits are
-   larger by TOY_BIAS, and one with another ABI. */
+/* The build makes four objects of this file: the model, one whose logits are
+   larger by TOY_BIAS, and two with another ABI. */
 #ifndef TOY_BIAS
 #define TOY_BIAS 0
 #endif

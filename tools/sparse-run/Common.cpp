@@ -89,6 +89,8 @@ Context sparse::run::createContext(const Model &model,
   create.check = options.check;
   if (!options.kvLimit.empty())
     create.kv_limit_bytes = parseBytes(options.kvLimit);
+  if (!options.prefixCache.empty())
+    create.prefix_cache_bytes = parseBytes(options.prefixCache);
   create.log = logToStderr;
   return Context(model, create);
 }
@@ -216,6 +218,15 @@ Json sparse::run::describe(const Model &model) {
           {"max_context", info.max_context}};
 }
 
+Json sparse::run::describePrefixes(const Context &context) {
+  sparse_usage usage = context.usage();
+  return {{"lookups", usage.prefix_lookups},
+          {"hits", usage.prefix_hits},
+          {"tokens", usage.prefix_tokens},
+          {"pages", usage.prefix_pages},
+          {"bytes", usage.prefix_bytes}};
+}
+
 Json sparse::run::describe(const Sequence &sequence, uint64_t layers) {
   sparse_usage usage = sequence.usage();
   Json json = {{"tokens", usage.tokens},
@@ -224,7 +235,8 @@ Json sparse::run::describe(const Sequence &sequence, uint64_t layers) {
                {"kv_bytes", usage.kv_bytes},
                {"page_bytes", usage.page_bytes},
                {"dense_bytes", usage.dense_bytes},
-               {"peak_page_bytes", usage.peak_page_bytes}};
+               {"peak_page_bytes", usage.peak_page_bytes},
+               {"prefix_tokens", usage.prefix_tokens}};
   json["layers"] = Json::array();
   for (uint64_t layer = 0; layer < layers; ++layer) {
     Json counters = Json::object();

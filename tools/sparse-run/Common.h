@@ -46,7 +46,8 @@ struct InputError : std::runtime_error {
 struct CommonOptions {
   std::string model;
   std::string device = "cpu";
-  std::string weights; ///< bench alone
+  std::string weights;     ///< bench alone
+  std::string prefixCache; ///< generate alone
   std::string target;
   unsigned threads = 0;
   std::string kvLimit;
@@ -93,6 +94,9 @@ private:
 
 /// Facts that every report starts with.
 Json describe(const Model &model);
+
+/// What prompts have shared.
+Json describePrefixes(const Context &context);
 
 /// Usage of a sequence and its counters per layer.
 Json describe(const Sequence &sequence, uint64_t layers);

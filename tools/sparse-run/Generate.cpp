@@ -19,7 +19,8 @@ namespace {
 struct GenerateOptions {
   CommonOptions common;
   TextOptions text;
-  std::string promptIds, idsOut, report, logitsOut;
+  std::vector<std::string> promptIds;
+  std::string idsOut, report, logitsOut;
 };
 
 } // namespace
@@ -40,13 +41,14 @@ static void writeLogits(const std::string &path,
        {"logits", "F32", {1, fed, vocab}, logits.data(), logits.size() * 4}});
 }
 
-static int generate(const GenerateOptions &options) {
+/// Continues one prompt.
+static TextRun generateOne(const Model &model, Context &context,
+                           const GenerateOptions &options,
+                           std::vector<int32_t> prompt) {
   sparse_sampling sampling = samplingOf(options.text);
-  TextRun run;
-  run.prompt = parseIds(options.promptIds);
-  Model model = loadModel(options.common);
   sparse_model_info info = model.info();
-  Context context = createContext(model, options.common, 1);
+  TextRun run;
+  run.prompt = std::move(prompt);
   Sequence sequence = context.create();
 
   bool wantLogits = !options.logitsOut.empty();
@@ -105,12 +107,33 @@ static int generate(const GenerateOptions &options) {
   }
   if (wantLogits)
     writeLogits(options.logitsOut, run.prompt, run.tokens, all, info.vocab);
+  return run;
+}
+
+static int generate(const GenerateOptions &options) {
+  samplingOf(options.text);
+  const bool several = options.promptIds.size() > 1;
+  if (several && !(options.idsOut.empty() && options.logitsOut.empty()))
+    throw UsageError("--ids-out and --logits-out take a single prompt");
+  std::vector<std::vector<int32_t>> prompts;
+  for (const std::string &ids : options.promptIds)
+    prompts.push_back(parseIds(ids));
+  Model model = loadModel(options.common);
+  Context context = createContext(model, options.common, 1);
+  Json texts = Json::array();
+  for (std::vector<int32_t> &prompt : prompts) {
+    TextRun run = generateOne(model, context, options, std::move(prompt));
+    texts.push_back(toJson(model, options.text, run));
+    if (!options.common.quiet)
+      std::cerr << summary(model, run) << std::endl;
+  }
+  Json report = texts[0];
+  if (several)
+    report = {{"texts", texts}, {"prefixes", describePrefixes(context)}};
   if (!options.report.empty())
-    writeJson(options.report, toJson(model, options.text, run));
+    writeJson(options.report, report);
   if (options.common.json)
-    writeJson("-", toJson(model, options.text, run));
-  if (!options.common.quiet)
-    std::cerr << summary(model, run) << std::endl;
+    writeJson("-", report);
   return exitOk;
 }
 
@@ -120,8 +143,14 @@ std::function<int()> sparse::run::addGenerate(CLI::App &app) {
       "generate", "Continue a prompt of token ids and print the new ids");
   addCommonOptions(verb, options->common);
   verb.add_option("-p,--prompt-ids", options->promptIds,
-                  "Token ids of the prompt: a file, '-' or a list (1,15,7)")
-      ->required();
+                  "Token ids of the prompt: a file, '-' or a list (1,15,7); "
+                  "several of these give as many texts")
+      ->required()
+      ->allow_extra_args(false);
+  verb.add_option("--prefix-cache", options->common.prefixCache,
+                  "Keep up to this many bytes of what prompts begin with, e.g. "
+                  "1G, so that the next one computes only the rest (default: "
+                  "none)");
   addTextOptions(verb, options->text);
   verb.add_option("--ids-out", options->idsOut,
                   "Write the new ids to this file");
@@ -136,6 +165,8 @@ std::function<int()> sparse::run::addGenerate(CLI::App &app) {
               "  sparse-run generate model.spx -p ids.txt -n 64\n"
               "  sparse-run generate model.spx -p 1,15,7 --temperature 0.8 "
               "--seed 7 --json\n"
+              "  sparse-run generate model.spx -p a.txt -p b.txt "
+              "--prefix-cache 1G\n"
               "  sparse-run generate dense.spx -p ids.txt --logits-out "
               "ref.safetensors");
   return [options] { return generate(*options); };

@@ -114,6 +114,12 @@ static std::string ownCounters(const Json &cache) {
   return text;
 }
 
+/// How much of the prompt an earlier one had computed.
+static std::string known(const Json &cache) {
+  auto tokens = cache["prefix_tokens"].get<unsigned long long>();
+  return tokens ? format(" | %llu tok known", tokens) : "";
+}
+
 std::string sparse::run::summary(const Model &model, const TextRun &run) {
   double kv = run.cache["kv_bytes"].get<double>() / 1e6;
   double dense = run.cache["dense_bytes"].get<double>() / 1e6;
@@ -127,7 +133,8 @@ std::string sparse::run::summary(const Model &model, const TextRun &run) {
                 dense, dense > 0 ? 100 * kv / dense : 0,
                 run.cache["pages"].get<unsigned long long>(),
                 run.cache["dense_pages"].get<unsigned long long>()) +
-         ownCounters(run.cache) + " | policy " + policyOnOneLine(policy);
+         ownCounters(run.cache) + known(run.cache) + " | policy " +
+         policyOnOneLine(policy);
 }
 
 Json sparse::run::toJson(const Model &model, const TextOptions &options,

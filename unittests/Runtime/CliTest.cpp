@@ -125,6 +125,32 @@ TEST_F(CliTest, LogitsOutIsAReference) {
   EXPECT_EQ(json["prefill"], 16);
 }
 
+// Each text is the one that its prompt gives alone.
+TEST_F(CliTest, SeveralPromptsShareWhatTheyBeginWith) {
+  std::string start = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17";
+  std::vector<std::string> prompts = {start, start + ",20,21", start + ",30",
+                                      "9,8,7"};
+  std::string base = "generate " + dense + " -n 6", all, alone;
+  for (const std::string &prompt : prompts) {
+    all += " -p " + prompt;
+    alone += run(base + " -q -p " + prompt).out;
+  }
+  EXPECT_EQ(run(base + " -q" + all).out, alone);
+  Result shared = run(base + all + " --prefix-cache 1M");
+  EXPECT_EQ(shared.out, alone);
+  EXPECT_NE(shared.err.find(" | 16 tok known | "), std::string::npos)
+      << shared.err;
+  Json json = Json::parse(run(base + all + " --prefix-cache 1M --json").out);
+  EXPECT_EQ(json["texts"].size(), 4u);
+  EXPECT_EQ(json["texts"][1]["cache"]["prefix_tokens"], 16);
+  EXPECT_EQ(json["prefixes"]["lookups"], 4);
+  EXPECT_EQ(json["prefixes"]["hits"], 2);
+  EXPECT_EQ(json["prefixes"]["tokens"], 32);
+  EXPECT_GT(json["prefixes"]["pages"], 0);
+  EXPECT_EQ(run(base + all + " --ids-out " + path("ids")).code, 2);
+  EXPECT_EQ(run(base + all + " --prefix-cache 5Q").code, 2);
+}
+
 TEST_F(CliTest, VerifyMeasuresDifferences) {
   // Two rows; the reference is off by 0.5 at one logit of the second.
   std::vector<int64_t> ids = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};

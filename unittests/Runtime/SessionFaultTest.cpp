@@ -14,6 +14,7 @@
 #include <csignal>
 #include <filesystem>
 #include <random>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -282,17 +283,27 @@ TEST_F(SessionFaults, R13_Places) {
   EXPECT_EQ(info.st_mode & 0777, 0600u) << "as private as the text in it";
 }
 
-/// Runs `body` in a child; true when it was killed.
+/// Runs `body` in a child, which never outlives this process and never returns
+/// into the tests.
 template <typename Body>
-bool dies(Body body) {
+pid_t inChild(Body body) {
   pid_t child = ::fork();
-  if (child == 0) {
+  if (child != 0)
+    return child;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  try {
     body();
-    ::_exit(0);
+  } catch (...) {
+    ::_exit(2);
   }
+  ::_exit(0);
+}
+
+/// True when the child was killed.
+bool wasKilled(pid_t child) {
   int status = 0;
-  ::waitpid(child, &status, 0);
-  return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  return ::waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
+         WTERMSIG(status) == SIGKILL;
 }
 
 // Killed before, within and after each call of a save.
@@ -302,12 +313,12 @@ TEST_F(SessionFaults, R13_KilledAtEachCall) {
        {Fault::KillBefore, Fault::KillWithin, Fault::KillAfter})
     for (int at = 0; at < calls; ++at) {
       reset();
-      ASSERT_TRUE(dies([&] {
+      ASSERT_TRUE(wasKilled(inChild([&] {
         int count = 0;
         FileCalls deadly = makeCalls({kind, at, 0}, count);
         Saver saver(dir.path());
         saver.save(1, path, &deadly);
-      })) << at;
+      }))) << at;
       // The rename is the call before the last.
       bool written =
           at == calls - 1 || (at == calls - 2 && kind != Fault::KillBefore);
@@ -330,19 +341,19 @@ TEST_F(SessionFaults, R13_KilledAtAnyTime) {
     reset();
     int ready[2];
     ASSERT_EQ(::pipe(ready), 0);
-    pid_t child = ::fork();
-    if (child == 0) {
+    pid_t child = inChild([&] {
       Saver saver(dir.path());
-      bool told = ::write(ready[1], "", 1) == 1;
-      for (int which = 0; told; which ^= 1)
-        saver.save(which, path);
-      ::_exit(1);
-    }
+      if (::write(ready[1], "", 1) != 1)
+        return;
+      while (true)
+        for (int which : {0, 1})
+          saver.save(which, path);
+    });
     char byte;
     ASSERT_EQ(::read(ready[0], &byte, 1), 1);
     ::usleep(random() % 30000);
     ::kill(child, SIGKILL);
-    ::waitpid(child, nullptr, 0);
+    ASSERT_TRUE(wasKilled(child));
     ::close(ready[0]);
     ::close(ready[1]);
     std::string now = Artifact::readFile(path);

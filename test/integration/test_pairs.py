@@ -1,4 +1,4 @@
-"""Policies beside each other: every pair is what the legality matrix says it is, and a legal one is what its oracle computes.
+"""Policies beside each other: every pair is what the legality matrix says it is, and a legal one is what its oracle computes (R25).
 
 Each layer of a model has a pair of its own, so that a few artifacts hold all of them.
 """

@@ -1,6 +1,6 @@
-"""Policies beside each other: every pair is what the legality matrix says it is, and a legal one is what its oracle computes (R25).
+"""Policies beside each other: every pair is what the legality matrix says it is, and a legal one is what its oracle computes.
 
-Each layer of a model has a pair of its own, so that a few artifacts hold all of them.
+Each layer of a model has a pair of its own, so that a few artifacts hold all of them (R25).
 """
 
 import json

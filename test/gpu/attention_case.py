@@ -49,6 +49,7 @@ class Case:
     full: bool = False  # from the projections: query and key are rotated, key and value appended
     prefill: bool = False  # the rows are a chunk of one sequence, its last positions
     storage: str = ""  # i8 or f8E4M3FN: pages hold codes
+    evict: int = 0  # H2O with that many slots, half of them recent: a full step that chooses its victim, too
 
     @property
     def scale(self):
@@ -100,11 +101,19 @@ def _layout(case):
             f"#sparsity.streaming<{{heads = {array}, sinks = {case.streaming.sinks} : i64, "
             f"window = {case.streaming.window} : i64}}>"
         )
-    caps = [case.max_pages * case.page if case.slotted else -1] * case.kv_heads
+    if case.evict:
+        fields.append("#kvcache.field<name = \"mass\", scope = slot, type = f32, shape = [], init = 0.0 : f32, "
+                      "content = false, counter = false>")  # fmt: skip
+        half = case.evict // 2
+        policies.append(
+            f"#sparsity.h2o<{{heads = array<i64>, heavy = {half} : i64, least = 0 : i64, over = 0 : i64, "
+            f'prefill = "dense", recent = {case.evict - half} : i64}}>'
+        )
+    caps = [case.evict or (case.max_pages * case.page if case.slotted else -1)] * case.kv_heads
     return (
         f"#kvcache.layout<kv_heads = {case.kv_heads}, key_dim = {case.key_dim}, value_dim = {case.value_dim}, "
         f"page = {case.page}, type = {case.dtype}, slotted = {str(case.slotted).lower()}, max_pages = {case.max_pages}, "
-        f"caps = {caps}, prefill_cap = none, fields = [{', '.join(fields)}], policies = [{', '.join(policies)}], "
+        f"caps = {caps}, prefill_cap = {'end' if case.evict else 'none'}, fields = [{', '.join(fields)}], policies = [{', '.join(policies)}], "
         f"keys_by_slot = true, fields_by_channel = {str(case.fields_by_channel).lower()}"
         f"{f', storage = {case.storage}' if case.storage else ''}>"
     )
@@ -186,7 +195,7 @@ def _entry(case):
         f"({query}, {layer}, {row}, {row}{types}) -> ({out}, {lse})",
     ]
     results = [("out", out), ("lse", lse)]
-    if case.mass:
+    if case.mass or case.evict:
         mass = f"tensor<{case.batch}x{case.kv_heads}x{case.max_pages * case.page}xf32>"
         lines += [
             f"%mass = sparsity.mass {q}, %lse, {state}, %positions, %sequences, %active{operands} "
@@ -194,14 +203,20 @@ def _entry(case):
             f"({query}, {lse}, {layer}, {row}, {row}, {row}{types}) -> {mass}",
         ]
         inputs += [] if case.full else [("active", row)]
-        results.append(("mass", mass))
+        if case.mass:
+            results.append(("mass", mass))
+    if case.evict:
+        lines.append(
+            f"%compressed = kvcache.compress {state}, %mass, %positions, %sequences, %active : "
+            f"({layer}, {mass}, {row}, {row}, {row}) -> {layer}"
+        )
     if case.selection:
         results.append(("scores", scores))
         if case.shows_list:
             results += [("indices", indices), ("count", count)]
     named = [f'{type} {{plan.name = "{name}"}}' for name, type in results]
     if case.full:
-        results += [("appended", layer), ("after", "tensor<1xi32>")]
+        results += [("compressed" if case.evict else "appended", layer), ("after", "tensor<1xi32>")]
         named += [layer, "tensor<1xi32>"]
     arguments = ", ".join(f'%{name}: {type} {{plan.name = "{name}"}}' for name, type in inputs)
     body = "\n".join("    " + line for line in lines)

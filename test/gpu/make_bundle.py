@@ -96,6 +96,12 @@ def llama_cases():
     ]
 
 
+def evicting_cases():
+    """A step that evicts, for benchmarks/gpu_attention/gpu_evict.py: a fifth of 32K stays."""
+    shape = dict(heads=32, kv_heads=8, key_dim=128, value_dim=128, page=16)
+    return [Case("full_h2o_32k_b8", rows=8, max_pages=2049, slotted=True, evict=6554, full=True, **shape)]
+
+
 def compile_cases(sparse_opt, cases, out, arch="sm_90a", more="", options=()):
     """Writes the bundle to the folder `out`; `more` is text of entries beside the cases, `options` the compiler's."""
     with tempfile.TemporaryDirectory() as folder:
@@ -123,8 +129,11 @@ def main():
     parser.add_argument("--llama", action="store_true", help="the shapes whose times are reported, instead")
     args = parser.parse_args()
     rng = random.Random(args.seed)
-    cases = llama_cases() if args.llama else with_dense_twins([random_case(rng, i) for i in range(args.shapes)])
-    compile_cases(args.sparse_opt, cases, args.out)
+    if args.llama:  # full steps read rotations of no bytes
+        compile_cases(args.sparse_opt, llama_cases() + evicting_cases(), args.out, options=("--weights=none",))
+    else:
+        cases = with_dense_twins([random_case(rng, i) for i in range(args.shapes)])
+        compile_cases(args.sparse_opt, cases, args.out)
 
 
 if __name__ == "__main__":

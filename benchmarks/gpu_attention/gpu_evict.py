@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""What a decode step costs when H2O keeps a fifth of the context, beside dense attention over all of it, on one GPU.
+
+    gpu_evict.py --bundle DIR [--json FILE]
+
+DIR is a bundle of make_bundle.py --llama, with this folder's scripts. The step starts from the projections: rotation, append into
+the victim's slot, attention, mass, statistics and the next victim. The dense time is that of attention alone, without rotation
+and append. Caches rotate over more than four times the L2 cache; CUDA graphs; medians of 25 replays in turns.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+
+import torch
+
+EVICTING, DENSE = "full_h2o_32k_b8", "dense_32k_b8"
+REPLAYS, LEAST_STEPS = 25, 24
+
+
+class EvictingSet:
+    """A layer in the steady state: every head has its cap and the hole of the last victim."""
+
+    def __init__(self, case, seed: int) -> None:
+        generator = torch.Generator("cuda").manual_seed(seed)
+        like = {"generator": generator, "device": "cuda"}
+        extent, heads = case.evict + 1, (case.rows, case.kv_heads)
+        used = -(-extent // case.page)
+        pages = case.rows * case.kv_heads * used
+        self.pool = torch.randn(pages, case.page * (case.key_dim + case.value_dim), **like).bfloat16()
+        self.table = torch.full((*heads, case.max_pages), -1, dtype=torch.int32, device="cuda")
+        self.table[:, :, :used] = torch.randperm(pages, **like).int().view(*heads, used)
+        self.count = torch.full(heads, extent, dtype=torch.int32, device="cuda")
+        slots = case.max_pages * case.page
+        self.now = slots - case.page
+        self.position = torch.full((*heads, slots), -1, dtype=torch.int32, device="cuda")
+        self.mass = torch.zeros((*heads, slots), device="cuda")
+        self.victim = torch.randint(extent, heads, **like).int()
+        for row in range(case.rows):
+            for head in range(case.kv_heads):
+                self.position[row, head, :extent] = torch.randperm(self.now, **like)[:extent].int()
+                self.position[row, head, self.victim[row, head]] = -1
+        self.mass[:, :, :extent] = torch.rand(*heads, extent, **like)
+        self.tail = self.position.argmax(-1).int()
+        self.query = torch.randn(case.rows, case.heads * case.key_dim, **like)
+        self.new_key, self.new_value = (torch.randn(case.rows, case.kv_heads * case.key_dim, **like) for _ in "kv")
+        self.positions = torch.full((case.rows,), self.now, dtype=torch.int32, device="cuda")
+        self.sequences = torch.arange(case.rows, dtype=torch.int32, device="cuda")
+        self.active = torch.ones(case.rows, dtype=torch.int32, device="cuda")
+        self.status = torch.zeros(1, dtype=torch.int32, device="cuda")
+        self.key_bytes = case.page * case.key_dim * 2
+
+    def bind(self, plan, out: dict, weights: dict) -> list:
+        inputs = ("query", "positions", "sequences", "new_key", "new_value", "active", "status")
+        state = {name: getattr(self, name).data_ptr() for name in ("table", "count", "victim", "position", "tail", "mass")}
+        state |= {"key": self.pool.data_ptr(), "value": self.pool.data_ptr() + self.key_bytes}
+        return plan.bind({name: getattr(self, name).data_ptr() for name in inputs}, out, state, weights)
+
+    def check(self, case) -> None:
+        """Raises unless every head has appended its token and chosen another victim."""
+        newest = (self.position[..., : case.evict + 1] == self.now).sum(-1)
+        holes = (self.position[..., : case.evict + 1] < 0).sum(-1)
+        if int(self.status) or not bool((newest >= 1).all() and (holes == 1).all() and (self.count == case.evict + 1).all()):
+            raise RuntimeError(f"the step did not go on: status {int(self.status)}, {newest.tolist()}, {holes.tolist()}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=pathlib.Path, required=True)
+    parser.add_argument("--json", type=pathlib.Path)
+    args = parser.parse_args()
+    sys.path.insert(0, str(args.bundle.resolve()))
+    import attention_case
+    import cuda_driver
+    import gpu_attention
+    import plan_runner
+
+    torch.cuda.init()
+    device = cuda_driver.Device()
+    module = cuda_driver.Module((args.bundle / "kernels.cubin").read_bytes())
+    cases = {c["name"]: attention_case.Case.from_json(c) for c in json.loads((args.bundle / "cases.json").read_text())}
+    l2 = torch.cuda.get_device_properties(0).L2_cache_size
+    case, dense = cases[EVICTING], cases[DENSE]
+    half = case.key_dim // 2
+    angle = torch.arange(case.max_pages * case.page, device="cuda")[:, None] * 5e5 ** -(
+        torch.arange(half, device="cuda") / half
+    )
+    tables = {"cos": angle.cos().float().contiguous(), "sin": angle.sin().float().contiguous()}
+    graphs, steps, kept = {}, {}, []
+    for name, one, make in ((EVICTING, case, EvictingSet), (DENSE, dense, gpu_attention.Set)):
+        plan = plan_runner.Plan(device, module, args.bundle / "plans" / f"{name}.json")
+        slots = one.evict or one.max_pages * one.page
+        bytes_of_set = one.rows * one.kv_heads * slots * (one.key_dim + one.value_dim) * 2
+        sets = [make(one, seed) for seed in range(max(2, -(-4 * l2 // bytes_of_set)))]
+        out = {n: torch.zeros(size // 4, device="cuda") for n, size in plan.output_bytes().items()}
+        places = {n: tensor.data_ptr() for n, tensor in out.items()}
+        torch.cuda.synchronize()
+        bound = []
+        for cache in sets:
+            if name == EVICTING:
+                weights = {n: tables[n.rsplit("_", 1)[1]].data_ptr() for n in plan.weights()}
+                bound.append(cache.bind(plan, places, weights))
+            else:
+                inputs, state = cache.pointers(one)
+                bound.append(plan.bind(inputs, places, state))
+        repeat = -(-LEAST_STEPS // len(sets))
+        if name == EVICTING:
+            for launch in bound[0]:
+                launch(device.stream)
+            device.synchronize()
+            sets[0].check(one)
+            print(f"{len(bound[0])} launches a step, {one.evict} of {one.max_pages * one.page} slots")
+
+        def run(bound=bound, repeat=repeat):
+            for _ in range(repeat):
+                for step in bound:
+                    for launch in step:
+                        launch(device.stream)
+
+        graphs[name], steps[name] = device.capture(run), repeat * len(sets)
+        kept.append((plan, sets, out))
+    taken = {name: [] for name in graphs}
+    for replay in range(REPLAYS + 3):
+        for name, graph in graphs.items():
+            device.synchronize()
+            us = device.time(lambda graph=graph: device.launch_graph(graph)) * 1000 / steps[name]
+            if replay >= 3:
+                taken[name].append(us)
+    kept[0][1][0].check(case)
+    rows = {name: (statistics.median(t), min(t), max(t)) for name, t in taken.items()}
+    print(torch.cuda.get_device_name())
+    for name, (median, least, greatest) in rows.items():
+        print(f"{name:<18} {median:8.2f} us ({least:.2f}-{greatest:.2f})")
+    print(f"dense attention / whole step of H2O: {rows[DENSE][0] / rows[EVICTING][0]:.2f}")
+    if args.json:
+        args.json.write_text(json.dumps({"device": torch.cuda.get_device_name(), "us": rows, "replays": taken}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

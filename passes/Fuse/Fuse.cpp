@@ -340,6 +340,10 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
         join(clusterOf[before], own);
         clusters[own].name = "select_attend";
       }
+    if (auto compress = dyn_cast<kvcache::CompressOp>(op))
+      for (Value mass : compress.getMass())
+        if (auto before = mass.getDefiningOp<sparsity::MassOfScoresOp>(); before && mass.hasOneUse())
+          join(clusterOf[before], own);
     if (auto append = dyn_cast<kvcache::AppendOp>(op))
       for (onnx::RotaryEmbeddingOp rope : ropesOf(append))
         join(clusterOf[rope], own);

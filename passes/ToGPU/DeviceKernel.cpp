@@ -17,7 +17,7 @@ Value DeviceKernel::offsetOf(const Buffer &buffer, ValueRange indices) {
 
 Operation *sparse::device::headOf(ArrayRef<Operation *> ops) {
   for (Operation *op : ops)
-    if (isa<kvcache::AppendOp, sparsity::LinearOp>(op))
+    if (isa<kvcache::AppendOp, kvcache::CompressOp, sparsity::LinearOp>(op))
       return op;
   return ops.empty() ? nullptr : ops.front();
 }

@@ -79,8 +79,8 @@ struct Template {
 /// The template for kernels that start with an op of this name under a strategy, or null.
 const Template *findTemplate(StringRef opName, sparsity::Strategy strategy);
 
-/// The op that decides about the template: an append or a linear layer before what is fused in front of it, else the first
-/// op. Null for no ops.
+/// The op that decides about the template: an append, a compression or a linear layer before what is fused in front of it,
+/// else the first op. Null for no ops.
 Operation *headOf(ArrayRef<Operation *> ops);
 /// That of a region, whose constants, views and casts don't count.
 Operation *headOf(plan::KernelOp kernel);

@@ -1,10 +1,12 @@
 //===-- Compress.cpp - Statistics of slots and the choice of the next victim, a block for each KV head ------------===//
 //
 // The meaning is that of the linalg lowering (passes/ToLinalg/CacheUpdate.cpp): the slot of the least eviction key, of equal
-// ones the oldest token's, which no order of comparisons changes.
+// ones the oldest token's, which no order of comparisons changes. The mass may be added up here, from scores that attention
+// has left.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/ToGPU/Templates/EvictionKey.h"
+#include "passes/ToGPU/Templates/MassOfScores.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToLinalg/Lowering.h"
 
@@ -13,7 +15,8 @@
 using namespace sparse;
 using namespace sparse::device;
 
-static constexpr int64_t kWarps = 16;
+/// Slots of a thread whose loads are under way together.
+static constexpr int64_t kWarps = 16, kTogether = 4;
 
 static std::string whyNot(plan::KernelOp, sparsity::TargetAttr) { return ""; }
 
@@ -44,39 +47,55 @@ struct HeadCompression {
   LayerBuffers &layer;
   lowering::Emitter e;
   Value row, head, sequence, newest;
+  std::optional<ScoreMass> received; // where nobody has added it up
 
-  /// Updates the slot's statistics; gives it as a victim when one is looked for.
-  Victim visit(Value slot, bool evicts);
+  /// Updates the statistics of the slots that are `inside` (the others may be any slot); gives them as victims when one is
+  /// looked for.
+  SmallVector<Victim> visit(ValueRange slots, ValueRange inside, bool evicts);
   /// The best of the block's, in its first warp.
   Victim reduce(Victim own);
 };
 } // namespace
 
-Victim HeadCompression::visit(Value slot, bool evicts) {
+SmallVector<Victim> HeadCompression::visit(ValueRange slots, ValueRange inside, bool evicts) {
   kvcache::LayoutAttr layout = layer.layout;
-  llvm::StringMap<Value> fields;
-  SmallVector<Value> at{sequence, head, slot};
-  auto fieldOf = [&](StringRef name) {
-    if (!fields.contains(name))
-      fields[name] = k.load(layer[name], at);
-    return fields[name];
+  SmallVector<llvm::StringMap<Value>> fields(slots.size());
+  auto fieldOf = [&](size_t i, StringRef name) {
+    if (!fields[i].contains(name))
+      fields[i][name] = k.load(layer[name], {sequence, head, slots[i]});
+    return fields[i][name];
   };
-  if (!op.getMass().empty()) {
-    Value received = k.load(k.buffer(op.getMass().front()), {row, head, slot});
-    for (const lowering::Statistic &statistic : lowering::statisticsOf(layout)) {
-      Value old = fieldOf(statistic.field);
+  // All loads, then all stores.
+  bool counts = !op.getMass().empty();
+  SmallVector<lowering::Statistic> statistics = counts ? lowering::statisticsOf(layout) : SmallVector<lowering::Statistic>();
+  SmallVector<Value> mass, positions;
+  for (auto [i, slot] : llvm::enumerate(slots)) {
+    if (counts)
+      mass.push_back(received ? received->of(slot) : k.load(k.buffer(op.getMass().front()), {row, head, slot}));
+    if (evicts)
+      positions.push_back(k.load(layer["position"], {sequence, head, slot}));
+    for (const lowering::Statistic &statistic : statistics)
+      fieldOf(i, statistic.field);
+  }
+  SmallVector<Victim> victims;
+  for (size_t i = 0; i < slots.size(); ++i) {
+    for (const lowering::Statistic &statistic : statistics) {
+      Value old = fieldOf(i, statistic.field);
       sparsity::PolicyAttrInterface policy = statistic.policy;
-      Value now = policy.buildStatistic(d.b, d.loc, statistic.index, old, received);
+      Value now = policy.buildStatistic(d.b, d.loc, statistic.index, old, mass[i]);
       if (Value governed = lowering::isGoverned(e, e.toIndex(head), statistic.heads))
         now = d.select(governed, now, old);
-      k.store(now, layer[statistic.field], at);
-      fields[statistic.field] = now;
+      d.ifThen(inside[i], [&] { k.store(now, layer[statistic.field], {sequence, head, slots[i]}); });
+      fields[i][statistic.field] = now;
     }
+    if (!evicts)
+      continue;
+    Value key = evictionKey(d, layout, head, positions[i], newest, [&](StringRef name) { return fieldOf(i, name); });
+    Victim none = Victim::none(d);
+    victims.push_back({d.select(inside[i], key, none.key), d.select(inside[i], positions[i], none.position),
+                       d.select(inside[i], slots[i], none.slot)});
   }
-  if (!evicts)
-    return Victim::none(d);
-  Value position = k.load(layer["position"], at), key = evictionKey(d, layout, head, position, newest, fieldOf);
-  return {key, position, slot};
+  return victims;
 }
 
 Victim HeadCompression::reduce(Victim own) {
@@ -102,7 +121,7 @@ Victim HeadCompression::reduce(Victim own) {
 
 static LogicalResult emit(DeviceKernel &k) {
   Device &d = k.d;
-  auto op = cast<kvcache::CompressOp>(k.ops.front());
+  auto op = cast<kvcache::CompressOp>(headOf(k.ops));
   LayerBuffers &layer = k.layer(op.getState());
   kvcache::LayoutAttr layout = layer.layout;
   // In prefill the first row stands for the sequence.
@@ -111,16 +130,28 @@ static LogicalResult emit(DeviceKernel &k) {
   k.grid = {layout.getKvHeads(), batch, 1};
   k.block = {kWarps * kWarp, 1, 1};
 
-  HeadCompression c{k, d, op, layer, lowering::Emitter(d.b, d.loc), d.blockId(1), d.blockId(0), {}, {}};
+  HeadCompression c{k, d, op, layer, lowering::Emitter(d.b, d.loc), d.blockId(1), d.blockId(0), {}, {}, {}};
   Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {c.row}), d.i32(0));
   c.sequence = k.load(k.buffer(op.getSequences()), {c.row});
   c.newest = k.load(k.buffer(op.getPositions()), {c.row});
   Value extent = d.select(active, k.load(layer["count"], {c.sequence, c.head}), d.i32(0));
-  Victim best = Victim::unpack(d.loop(d.threadId(), extent, d.i32(kWarps * kWarp), Victim::none(d).pack(),
-                                      [&](Value slot, ValueRange carried) {
-                                        Victim own = c.visit(slot, evicts);
-                                        return Victim::unpack(carried).orBetter(d, own).pack();
-                                      }));
+  for (Operation *before : k.ops)
+    if (auto scores = dyn_cast<sparsity::MassOfScoresOp>(before))
+      c.received.emplace(k, scores, c.row, c.head);
+  constexpr int64_t threads = kWarps * kWarp;
+  Victim best = Victim::unpack(d.loop(
+      d.threadId(), extent, d.i32(threads * kTogether), Victim::none(d).pack(), [&](Value first, ValueRange carried) {
+        SmallVector<Value> slots, inside;
+        for (int64_t i = 0; i < kTogether; ++i) {
+          Value slot = d.add(first, d.i32(i * threads));
+          inside.push_back(d.lt(slot, extent));
+          slots.push_back(d.select(inside.back(), slot, first));
+        }
+        Victim least = Victim::unpack(carried);
+        for (const Victim &own : c.visit(slots, inside, evicts))
+          least = least.orBetter(d, own);
+        return least.pack();
+      }));
   if (!evicts)
     return success();
   best = c.reduce(best);

@@ -1,6 +1,6 @@
 //===-- MassOfScores.cpp - The attention probability that slots receive, from scores that attention has left ------===//
+#include "passes/ToGPU/Templates/MassOfScores.h"
 #include "passes/ToGPU/Templates/AttendBlock.h"
-#include "passes/ToGPU/Templates/PageList.h"
 #include "passes/ToGPU/Templates/Templates.h"
 
 using namespace sparse;
@@ -12,39 +12,50 @@ static constexpr double kHiddenBelow = -5e29;
 
 static std::string whyNot(plan::KernelOp, sparsity::TargetAttr) { return ""; }
 
+ScoreMass::ScoreMass(DeviceKernel &k, sparsity::MassOfScoresOp op, Value row, Value head)
+    : k(k), d(k.d), scores(k.buffer(op.getScores())), layout(k.layer(op.getState()).layout), row(row), head(head) {
+  PageList list(k, op.getState(), op.getPositions(), op.getSequences(), layout.getKvHeads(), row, head);
+  list.take({}, {});
+  pages = list.pages;
+  length = list.segmentLength(op.getSegment(), scores.size(2)); // [T, Hk, S, P, G]
+  int64_t groups = scores.size(4);
+  for (int64_t g = 0; g < groups; ++g)
+    shifts.push_back(
+        loadedTop(d, k.load(k.buffer(op.getLse()), {row, d.add(d.mul(head, d.i32(groups)), d.i32(g))})));
+}
+
+Value ScoreMass::isListed(Value slot) { return d.lt(d.divU(slot, layout.getPage()), pages); }
+
+Value ScoreMass::of(Value slot) {
+  Value segment = d.divU(d.divU(slot, layout.getPage()), length);
+  Value inside = d.sub(slot, d.mul(d.mul(segment, length), d.i32(layout.getPage())));
+  int64_t groups = scores.size(4), width = groups % 4 == 0 ? 4 : groups % 2 == 0 ? 2 : 1;
+  Value total = d.f32(0), part;
+  for (int64_t g = 0; g < groups; ++g) {
+    if (g % width == 0)
+      part = k.load(scores, {row, head, segment, inside, d.i32(g)}, width);
+    Value score = width == 1 ? part : d.element(part, g % width);
+    Value probability = d.exp2(d.subF(loadedTop(d, score), shifts[g]));
+    Value hidden = arith::CmpFOp::create(d.b, d.loc, arith::CmpFPredicate::OLT, score, d.f32(kHiddenBelow));
+    total = d.addF(total, d.select(hidden, d.f32(0), probability));
+  }
+  return total;
+}
+
 static LogicalResult emit(DeviceKernel &k) {
   Device &d = k.d;
   auto op = cast<sparsity::MassOfScoresOp>(k.ops.front());
-  kvcache::LayoutAttr layout = k.layer(op.getState()).layout;
-  Buffer &scores = k.buffer(op.getScores()), &mass = k.results[0]; // [T, Hk, S, P, G]; [T, Hk, slots]
-  int64_t kvHeads = mass.size(1), slots = mass.size(2), segments = scores.size(2), groups = scores.size(4);
-  k.grid = {static_cast<int64_t>(llvm::divideCeil(slots, kThreads)), kvHeads, mass.size(0)};
+  Buffer &mass = k.results[0]; // [T, Hk, slots]
+  int64_t slots = mass.size(2);
+  k.grid = {static_cast<int64_t>(llvm::divideCeil(slots, kThreads)), mass.size(1), mass.size(0)};
   k.block = {kThreads, 1, 1};
 
   Value slot = d.add(d.mul(d.blockId(0), d.i32(kThreads)), d.threadId()), head = d.blockId(1), row = d.blockId(2);
-  PageList list(k, op.getState(), op.getPositions(), op.getSequences(), kvHeads, row, head);
-  list.take({}, {});
+  ScoreMass received(k, op, row, head);
   Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {row}), d.i32(0));
-  Value page = d.divU(slot, layout.getPage());
   d.ifThen(d.lt(slot, d.i32(slots)), [&] {
     Value sum = d.ifThenElse(
-        d.bitAnd(active, d.lt(page, list.pages)),
-        [&]() -> SmallVector<Value> {
-          Value length = list.segmentLength(op.getSegment(), segments), segment = d.divU(page, length);
-          Value first = d.mul(d.mul(segment, length), d.i32(layout.getPage()));
-          int64_t width = groups % 4 == 0 ? 4 : groups % 2 == 0 ? 2 : 1;
-          Value total = d.f32(0), part;
-          for (int64_t g = 0; g < groups; ++g) {
-            if (g % width == 0)
-              part = k.load(scores, {row, head, segment, d.sub(slot, first), d.i32(g)}, width);
-            Value score = width == 1 ? part : d.element(part, g % width);
-            Value shift = loadedTop(d, k.load(k.buffer(op.getLse()), {row, d.add(d.mul(head, d.i32(groups)), d.i32(g))}));
-            Value probability = d.exp2(d.subF(loadedTop(d, score), shift));
-            Value hidden = arith::CmpFOp::create(d.b, d.loc, arith::CmpFPredicate::OLT, score, d.f32(kHiddenBelow));
-            total = d.addF(total, d.select(hidden, d.f32(0), probability));
-          }
-          return {total};
-        },
+        d.bitAnd(active, received.isListed(slot)), [&]() -> SmallVector<Value> { return {received.of(slot)}; },
         [&]() -> SmallVector<Value> { return {d.f32(0)}; })[0];
     k.store(sum, mass, {row, head, slot});
   });

@@ -43,8 +43,8 @@ LINEARS = (Linear(4096, 14336), Linear(4096, 4096), Linear(4096, 6144))
 
 
 def with_full_steps(finished: Sequence) -> list:
-    """The finished steps that select, and each of them from the projections."""
-    steps = [case for case in finished if case.selection]
+    """The finished steps that select over pages of numbers, and each of them from the projections."""
+    steps = [case for case in finished if case.selection and not case.storage]
     return steps + [dataclasses.replace(case, name=FULL + case.name, full=True) for case in steps]
 
 

@@ -1,4 +1,5 @@
 //===-- Stateful.cpp - Entries with cache state from the one graph ------------------------------------------------===//
+#include "dialects/KVCache/ExpectTensor.h"
 #include "lib/Policy/CacheFacts.h"
 #include "passes/Passes.h"
 #include "passes/Stateful/SolveLayout.h"
@@ -332,16 +333,10 @@ func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
                   RankedTensorType::get({heads, layout.getMaxSlots()}, b.getI32Type())},
         state, sequences);
     // What merges is counted in f32; codes move as they are.
-    Type number = layout.isQuantized() && !layer.merging().empty() ? Type(b.getF32Type()) : layout.getElementType();
-    SmallVector<Type> copies{slotsType({layout.getKeyDim()}, number), slotsType({layout.getValueDim()}, number),
-                             slotsType({}, b.getI32Type())};
-    if (layout.isQuantized())
-      copies.append(2, slotsType({}, b.getF16Type()));
-    for (auto field : layout.getFields().getAsRange<kvcache::FieldAttr>())
-      if (field.getScope() == kvcache::Scope::Slot)
-        copies.push_back(slotsType(field.getShape().asArrayRef(), field.getType()));
+    SmallVector<RankedTensorType> copies =
+        kvcache::copyTypes(layout, layer.merging().empty() ? layout.getElementType() : kvcache::mergedType(layout));
     auto gather =
-        kvcache::GatherOp::create(b, loc, copies, state, sequences, choose.getOrder(), choose.getKept());
+        kvcache::GatherOp::create(b, loc, SmallVector<Type>(copies.begin(), copies.end()), state, sequences, choose.getOrder(), choose.getKept());
     SmallVector<Value> slots(gather.getSlots());
     for (sparsity::MergePolicyInterface policy : layer.merging()) {
       auto each = [&](Type type) { return RankedTensorType::get({heads, layout.getMaxSlots()}, type); };

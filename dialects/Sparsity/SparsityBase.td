@@ -59,6 +59,12 @@ def Sparsity_Strategy : I32EnumAttr<"Strategy", "how a kernel is lowered", [
   let genSpecializedAttr = 0;
 }
 
+def Sparsity_TileCopy : I32EnumAttr<"TileCopy", "how tiles of a cache come to shared memory", [
+    I32EnumAttrCase<"Async", 0, "async">, I32EnumAttrCase<"Plain", 1, "plain">, I32EnumAttrCase<"Bulk", 2, "bulk">]> {
+  let cppNamespace = "::sparse::sparsity";
+  let genSpecializedAttr = 0;
+}
+
 def Sparsity_LoweringConfigAttr : Sparsity_Attr<"LoweringConfig", "lowering_config"> {
   let summary = "strategy of one kernel";
   let description = [{
@@ -68,9 +74,17 @@ def Sparsity_LoweringConfigAttr : Sparsity_Attr<"LoweringConfig", "lowering_conf
     `simt` and `mma` (tensor cores) name the template under passes/ToGPU that emits the kernel, `tiles` what it may be
     told; `reference` runs each task of the linalg lowering in one thread.
 
+    `copies` is for kernels that pass pages through shared memory: `async`, a thread's asynchronous copies of 16 bytes;
+    `plain`, its loads and stores; `bulk`, rows by the copy engine, which completes on mbarriers (compute capability 9).
+
     `#sparsity.lowering_config<strategy = vector, tiles = [1, 8]>`
+    `#sparsity.lowering_config<strategy = mma, tiles = [], copies = bulk>`
   }];
-  let parameters = (ins EnumParameter<Sparsity_Strategy>:$strategy, "::mlir::DenseI64ArrayAttr":$tiles);
+  let parameters = (ins EnumParameter<Sparsity_Strategy>:$strategy, "::mlir::DenseI64ArrayAttr":$tiles,
+                        DefaultValuedParameter<"::sparse::sparsity::TileCopy", "TileCopy::Async">:$copies);
+  let builders = [AttrBuilder<(ins "Strategy":$strategy, "::mlir::DenseI64ArrayAttr":$tiles), [{
+    return $_get($_ctxt, strategy, tiles, TileCopy::Async);
+  }]>];
   let assemblyFormat = "`<` struct(params) `>`";
 }
 

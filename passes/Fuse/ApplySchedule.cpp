@@ -4,6 +4,7 @@
 //     kernels:                                    # later rules win
 //       - {kernel: attend_part, strategy: simt}
 //       - {entry: decode_b1, kernel: linear, strategy: vector, tiles: [1]}
+//       - {kernel: select, strategy: mma, copies: bulk}
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "lib/Support/NearestName.h"
@@ -29,6 +30,7 @@ struct Rule {
   std::optional<StringRef> entry, kernel;
   std::optional<sparsity::Strategy> strategy;
   SmallVector<int64_t> tiles;
+  sparsity::TileCopy copies = sparsity::TileCopy::Async;
 };
 
 class ApplySchedule : public sparse::impl::ApplySchedulePassBase<ApplySchedule> {
@@ -60,6 +62,8 @@ private:
   bool readRules(const Node &root);
   bool readRule(const Node &node);
   bool readTiles(const Node &node, Rule &rule);
+  bool readStrategy(const Node &node, Rule &rule);
+  bool readCopies(const Node &node, Rule &rule);
   bool apply(const Rule &rule);
 
   SmallVector<Rule> rules;
@@ -88,7 +92,7 @@ bool ApplySchedule::readRules(const Node &root) {
 
 bool ApplySchedule::readRule(const Node &node) {
   if (node.kind != Node::Kind::Map)
-    return error(node, "a rule is a mapping; legal: {entry: NAME, kernel: NAME, strategy: NAME, tiles: [N, ...]}");
+    return error(node, "a rule is a mapping; legal: {entry: NAME, kernel: NAME, strategy: NAME, tiles: [N, ...], copies: NAME}");
   Rule rule{node.loc, {}, {}, {}, {}};
   for (const Node::Entry &entry : node.entries) {
     StringRef key = entry.key.text;
@@ -100,15 +104,13 @@ bool ApplySchedule::readRule(const Node &node) {
       if (!readTiles(entry.value, rule))
         return false;
     } else if (key == "strategy") {
-      rule.strategy = sparsity::symbolizeStrategy(entry.value.text);
-      SmallVector<StringRef> names;
-      for (uint32_t i = 0; i <= sparsity::getMaxEnumValForStrategy(); ++i)
-        if (auto strategy = sparsity::symbolizeStrategy(i))
-          names.push_back(sparsity::stringifyStrategy(*strategy));
-      if (!rule.strategy)
-        return error(entry.value, "unknown strategy '" + entry.value.text + "'; legal: " + quotedNames(names));
+      if (!readStrategy(entry.value, rule))
+        return false;
+    } else if (key == "copies") {
+      if (!readCopies(entry.value, rule))
+        return false;
     } else {
-      return error(entry.key, "unknown key '" + key + "' in a rule; legal: 'entry', 'kernel', 'strategy', 'tiles'");
+      return error(entry.key, "unknown key '" + key + "' in a rule; legal: 'entry', 'kernel', 'strategy', 'tiles', 'copies'");
     }
   }
   if (!rule.strategy)
@@ -131,6 +133,25 @@ bool ApplySchedule::readTiles(const Node &node, Rule &rule) {
   return node.kind == Node::Kind::List || error(node, "'tiles' is a list of positive integers");
 }
 
+bool ApplySchedule::readStrategy(const Node &node, Rule &rule) {
+  rule.strategy = sparsity::symbolizeStrategy(node.text);
+  SmallVector<StringRef> names;
+  for (uint32_t i = 0; i <= sparsity::getMaxEnumValForStrategy(); ++i)
+    if (auto strategy = sparsity::symbolizeStrategy(i))
+      names.push_back(sparsity::stringifyStrategy(*strategy));
+  return rule.strategy || error(node, "unknown strategy '" + node.text + "'; legal: " + quotedNames(names));
+}
+
+bool ApplySchedule::readCopies(const Node &node, Rule &rule) {
+  std::optional<sparsity::TileCopy> copies = sparsity::symbolizeTileCopy(node.text);
+  SmallVector<StringRef> names;
+  for (uint32_t i = 0; i <= sparsity::getMaxEnumValForTileCopy(); ++i)
+    if (auto each = sparsity::symbolizeTileCopy(i))
+      names.push_back(sparsity::stringifyTileCopy(*each));
+  rule.copies = copies.value_or(sparsity::TileCopy::Async);
+  return copies || error(node, "unknown copies '" + node.text + "'; legal: " + quotedNames(names));
+}
+
 bool ApplySchedule::apply(const Rule &rule) {
   Builder b(&getContext());
   bool applies = false;
@@ -145,7 +166,7 @@ bool ApplySchedule::apply(const Rule &rule) {
       return;
     applies = true;
     kernel->setAttr("lowering_config", sparsity::LoweringConfigAttr::get(&getContext(), *rule.strategy,
-                                                                         b.getDenseI64ArrayAttr(rule.tiles)));
+                                                                         b.getDenseI64ArrayAttr(rule.tiles), rule.copies));
   });
   if (!applies) {
     bool isEntry = rule.entry && !entries.contains(*rule.entry);

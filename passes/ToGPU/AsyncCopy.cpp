@@ -20,3 +20,25 @@ void sparse::device::commitCopies(Device &d) { NVVM::CpAsyncCommitGroupOp::creat
 void sparse::device::waitForCopies(Device &d, int64_t pending) {
   NVVM::CpAsyncWaitGroupOp::create(d.b, d.loc, d.b.getI32IntegerAttr(pending));
 }
+
+void BulkBarrier::prepare() { NVVM::MBarrierInitOp::create(d.b, d.loc, pointer, d.i32(1), Value()); }
+void BulkBarrier::expect(Value bytes) {
+  NVVM::MBarrierArriveExpectTxOp::create(d.b, d.loc, Type(), pointer, bytes, NVVM::MemScopeKind::CTA, false, Value());
+}
+void BulkBarrier::copy(Value sharedPointer, Value globalPointer, Value bytes, Value policy) {
+  auto type = LLVM::LLVMPointerType::get(d.b.getContext(), static_cast<unsigned>(NVVM::NVVMMemorySpace::SharedCluster));
+  Value target = LLVM::AddrSpaceCastOp::create(d.b, d.loc, type, sharedPointer);
+  NVVM::CpAsyncBulkGlobalToSharedClusterOp::create(d.b, d.loc, target, globalPointer, pointer, bytes, Value(), policy);
+}
+void BulkBarrier::wait(Value parity) {
+  d.repeatWhile({}, [&](ValueRange) -> SmallVector<Value> {
+    Value done = NVVM::MBarrierTryWaitOp::create(d.b, d.loc, d.b.getI1Type(), pointer, parity, Value(),
+                                                 NVVM::MemScopeKind::CTA, false);
+    return {d.bitXor(done, d.boolean(true))};
+  });
+}
+void sparse::device::publishBarriers(Device &d) {
+  NVVM::FenceMbarrierInitOp::create(d.b, d.loc);
+  NVVM::FenceProxyOp::create(d.b, d.loc, NVVM::ProxyKind::async_shared,
+                             NVVM::SharedSpaceAttr::get(d.b.getContext(), NVVM::SharedSpace::shared_cta));
+}

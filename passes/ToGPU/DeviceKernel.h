@@ -74,6 +74,8 @@ struct Template {
   LogicalResult (*emit)(DeviceKernel &kernel);
   /// Whether `emit` itself waits for the launch before, after work that needs nothing of it.
   bool waitsItself = false;
+  /// Whether it passes pages through shared memory, in the way that the config's `copies` says.
+  bool copiesTiles = false;
 };
 
 /// The template for kernels that start with an op of this name under a strategy, or null.

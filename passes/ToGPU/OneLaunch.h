@@ -9,7 +9,8 @@
 namespace sparse::device {
 
 /// Why selection, attention and its combination can't be one kernel; empty when they can.
-std::string whyNotOneLaunch(sparsity::SelectOp select, sparsity::AttendPartOp attend, sparsity::TargetAttr target);
+std::string whyNotOneLaunch(sparsity::SelectOp select, sparsity::AttendPartOp attend, sparsity::TargetAttr target,
+                            sparsity::TileCopy copies = sparsity::TileCopy::Async);
 
 } // namespace sparse::device
 

@@ -23,7 +23,7 @@ public:
     bool failed = false;
     getOperation().walk([&](plan::KernelOp kernel) {
       if (auto pinned = kernel->getAttrOfType<sparsity::LoweringConfigAttr>("lowering_config"))
-        failed |= !isLegal(kernel, pinned.getStrategy(), target);
+        failed |= !isLegal(kernel, pinned, target);
       else
         setStrategy(kernel, choose(kernel, target));
     });
@@ -61,16 +61,31 @@ private:
   }
 
   /// A strategy that the IR pins must exist.
-  bool isLegal(plan::KernelOp kernel, sparsity::Strategy strategy, sparsity::TargetAttr target) {
-    if (strategy == sparsity::Strategy::Reference || (strategy == sparsity::Strategy::Library && useLibrary(kernel)))
-      return true;
+  bool isLegal(plan::KernelOp kernel, sparsity::LoweringConfigAttr config, sparsity::TargetAttr target) {
+    sparsity::Strategy strategy = config.getStrategy();
     Operation *head = device::headOf(kernel);
     const device::Template *found = head ? device::findTemplate(head->getName().getStringRef(), strategy) : nullptr;
+    if (std::string reason = whyNotCopies(config.getCopies(), found, target); !reason.empty()) {
+      kernel.emitError() << "can't copy tiles by '" << sparsity::stringifyTileCopy(config.getCopies()) << "': " << reason;
+      return false;
+    }
+    if (strategy == sparsity::Strategy::Reference || (strategy == sparsity::Strategy::Library && useLibrary(kernel)))
+      return true;
     std::string reason = found ? found->whyNot(kernel, target) : "there is no such template for its first op";
     if (reason.empty())
       return true;
     kernel.emitError() << "can't be lowered by strategy " << sparsity::stringifyStrategy(strategy) << ": " << reason;
     return false;
+  }
+
+  static std::string whyNotCopies(sparsity::TileCopy copies, const device::Template *found, sparsity::TargetAttr target) {
+    if (copies == sparsity::TileCopy::Async)
+      return "";
+    if (!found || !found->copiesTiles)
+      return "its strategy passes no tiles through shared memory";
+    if (copies == sparsity::TileCopy::Bulk && !target.getClusters())
+      return "the device has no copy engine that completes on mbarriers; legal: 'async', 'plain'";
+    return "";
   }
 };
 } // namespace

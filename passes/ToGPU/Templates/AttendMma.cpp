@@ -344,7 +344,7 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
                                  function_ref<TilePlace(Value at)> find, TileRing &ring) {
   auto fetch = [&](Value at, Value stage) {
     d.ifThen(d.lt(at, last), [&] { ring.fetch(find(at), stage); });
-    commitCopies(d); // a group for every tile, also for none
+    ring.commit(); // also for none
   };
   for (int64_t stage = 0; stage < TileRing::kStages; ++stage)
     fetch(d.add(first, d.mul(step, d.i32(stage))), d.i32(stage));
@@ -353,19 +353,18 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
     return d.ifThenElse(
         d.lt(at, last), [&] { return loadScales(find(at)); }, [&] { return SmallVector<Value>(scaleWords, d.i32(0)); });
   };
-  SmallVector<Value> carried{d.i32(0)};
+  SmallVector<Value> carried{d.i32(0), d.i32(0)};
   if (scaleWords > 0)
     llvm::append_range(carried, scalesAt(first));
   llvm::append_range(carried, state.pack());
   carried = d.loop(first, last, step, carried, [&](Value at, ValueRange inner) {
-    Value stage = inner[0];
-    ValueRange scales = inner.slice(1, scaleWords);
-    MmaState folded = MmaState::unpack(inner.drop_front(1 + scaleWords));
+    Value stage = inner[0], round = inner[1];
+    ValueRange scales = inner.slice(2, scaleWords);
+    MmaState folded = MmaState::unpack(inner.drop_front(2 + scaleWords));
     SmallVector<Value> nextScales;
     if (scaleWords > 0)
       nextScales = scalesAt(d.add(at, step));
-    waitForCopies(d, TileRing::kStages - 1);
-    d.syncWarp();
+    ring.wait(stage, round);
     SmallVector<Value> keys, values, visible;
     for (int64_t half = 0; half < 2; ++half)
       for (int64_t j = 0; j < keyLoads; ++j)
@@ -379,13 +378,13 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
     addValues(weights, values, visible, folded);
     d.syncWarp(); // all lanes have read the tile
     fetch(d.add(at, d.mul(step, d.i32(TileRing::kStages))), stage);
-    Value next = d.add(stage, d.i32(1));
-    SmallVector<Value> carriedOn{d.select(d.eq(next, d.i32(TileRing::kStages)), d.i32(0), next)};
+    Value next = d.add(stage, d.i32(1)), wraps = d.eq(next, d.i32(TileRing::kStages));
+    SmallVector<Value> carriedOn{d.select(wraps, d.i32(0), next), d.select(wraps, d.add(round, d.i32(1)), round)};
     llvm::append_range(carriedOn, nextScales);
     llvm::append_range(carriedOn, folded.pack());
     return carriedOn;
   });
-  return MmaState::unpack(ArrayRef(carried).drop_front(1 + scaleWords));
+  return MmaState::unpack(ArrayRef(carried).drop_front(2 + scaleWords));
 }
 
 void MmaAttention::leave(const MmaState &state, AttendBlock &block) {

@@ -64,17 +64,17 @@ struct BlockMemory {
     tiles = llvm::alignTo(table, 128);
     bytes = std::max(stage + (keys > kManyKeys ? threads * (keys + kStagePadding) * 4 : 0), tiles + tileBytes);
   }
-  static BlockMemory of(sparsity::SelectOp select, sparsity::AttendPartOp attend, int64_t threads) {
+  static BlockMemory of(sparsity::SelectOp select, sparsity::AttendPartOp attend, int64_t threads, TileCopy copies) {
     return BlockMemory(llvm::divideCeil(shapeOf(select.getIndices())[2], shapeOf(attend.getTop())[2]),
                        shapeOf(select.getScores())[2], threads,
-                       TileRing::bytes(attend.getState().getType().getLayout(), threads / kWarp));
+                       TileRing::bytes(attend.getState().getType().getLayout(), threads / kWarp, copies));
   }
 };
 
 } // namespace
 
 std::string sparse::device::whyNotOneLaunch(sparsity::SelectOp select, sparsity::AttendPartOp attend,
-                                            sparsity::TargetAttr target) {
+                                            sparsity::TargetAttr target, TileCopy copies) {
   kvcache::LayoutAttr layout = attend.getState().getType().getLayout();
   if (!target.getClusters())
     return "blocks of the device form no clusters";
@@ -88,7 +88,7 @@ std::string sparse::device::whyNotOneLaunch(sparsity::SelectOp select, sparsity:
   constexpr int64_t threads = kWarp * kAttendWarps;
   if (keysOfThread(shapeOf(select.getScores())[2], threads) > kMostKeys)
     return "threads can't hold the keys of " + std::to_string(shapeOf(select.getScores())[2]) + " pages";
-  if (BlockMemory::of(select, attend, threads).bytes + kStaticShared > target.getSharedMemory())
+  if (BlockMemory::of(select, attend, threads, copies).bytes + kStaticShared > target.getSharedMemory())
     return "a block's shared memory can't hold the table of the pages";
   return "";
 }
@@ -100,7 +100,8 @@ static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr target) {
   Step step = Step::of(ops);
   if (!step.attend || !step.combine)
     return "the kernel only selects";
-  return whyNotOneLaunch(step.select, step.attend, target);
+  auto pinned = kernel->getAttrOfType<sparsity::LoweringConfigAttr>("lowering_config");
+  return whyNotOneLaunch(step.select, step.attend, target, pinned ? pinned.getCopies() : TileCopy::Async);
 }
 
 namespace {
@@ -290,7 +291,7 @@ static LogicalResult emit(DeviceKernel &k) {
   constexpr int64_t warps = kAttendWarps, threads = warps * kWarp;
   k.block = {threads, 1, 1};
   k.cluster = blocks;
-  BlockMemory memory = BlockMemory::of(step.select, op, threads);
+  BlockMemory memory = BlockMemory::of(step.select, op, threads, k.config.getCopies());
   k.dynamicShared = memory.bytes;
 
   Type i32 = d.b.getI32Type();
@@ -326,7 +327,7 @@ static LogicalResult emit(DeviceKernel &k) {
 
   int64_t tiles = MmaAttention::tilesOfPage(layout);
   Value pages = d.minS(d.sub(list.pages, first), length);
-  TileRing ring(k, layer, memory.tiles);
+  TileRing ring(k, layer, memory.tiles, warps, k.config.getCopies());
   MmaState state = warp.foldTiles(d.warp(), d.mul(pages, d.i32(tiles)), d.i32(warps), MmaState::empty(d, dv),
                                   [&](Value at) -> TilePlace {
                                     Value pair = d.load(selection.chosen, d.mul(d.divU(at, tiles), d.i32(2)), 2);
@@ -347,4 +348,4 @@ static LogicalResult emit(DeviceKernel &k) {
   return success();
 }
 
-const Template sparse::device::selectAttendTemplate{whyNot, emit, /*waitsItself=*/true};
+const Template sparse::device::selectAttendTemplate{whyNot, emit, /*waitsItself=*/true, /*copiesTiles=*/true};

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""What a decode step costs when H2O keeps a fifth of the context, beside dense attention over all of it, on one GPU.
+"""What a decode step costs when H2O, CaM over it, or D2O keeps a fifth of the context, beside dense attention over all of it,
+on one GPU.
 
     gpu_evict.py --bundle DIR [--json FILE]
 
 DIR is a bundle of make_bundle.py --llama, with this folder's scripts. The step starts from the projections: rotation, append into
-the victim's slot, attention, mass, statistics and the next victim. The dense time is that of attention alone, without rotation
+the victim's slot, attention, mass, statistics, the next victim and its merging. The dense time is that of attention alone, without rotation
 and append. Caches rotate over more than four times the L2 cache; CUDA graphs; medians of 25 replays in turns.
 """
 
@@ -16,7 +17,7 @@ import sys
 
 import torch
 
-EVICTING, DENSE = "full_h2o_32k_b8", "dense_32k_b8"
+EVICTING, DENSE = tuple(f"full_{method}_32k_b8" for method in ("h2o", "cam", "d2o")), "dense_32k_b8"
 REPLAYS, LEAST_STEPS = 25, 24
 
 
@@ -43,6 +44,8 @@ class EvictingSet:
                 self.position[row, head, :extent] = torch.randperm(self.now, **like)[:extent].int()
                 self.position[row, head, self.victim[row, head]] = -1
         self.mass[:, :, :extent] = torch.rand(*heads, extent, **like)
+        self.threshold = torch.full(heads, -torch.inf, device="cuda")
+        self.merged = torch.zeros(heads, dtype=torch.int32, device="cuda")
         self.tail = self.position.argmax(-1).int()
         self.query = torch.randn(case.rows, case.heads * case.key_dim, **like)
         self.new_key, self.new_value = (torch.randn(case.rows, case.kv_heads * case.key_dim, **like) for _ in "kv")
@@ -54,7 +57,7 @@ class EvictingSet:
 
     def bind(self, plan, out: dict, weights: dict) -> list:
         inputs = ("query", "positions", "sequences", "new_key", "new_value", "active", "status")
-        state = {name: getattr(self, name).data_ptr() for name in ("table", "count", "victim", "position", "tail", "mass")}
+        state = {name: getattr(self, name).data_ptr() for name in ("table", "count", "victim", "position", "tail", "mass", "threshold", "merged")}
         state |= {"key": self.pool.data_ptr(), "value": self.pool.data_ptr() + self.key_bytes}
         return plan.bind({name: getattr(self, name).data_ptr() for name in inputs}, out, state, weights)
 
@@ -82,14 +85,15 @@ def main() -> None:
     module = cuda_driver.Module((args.bundle / "kernels.cubin").read_bytes())
     cases = {c["name"]: attention_case.Case.from_json(c) for c in json.loads((args.bundle / "cases.json").read_text())}
     l2 = torch.cuda.get_device_properties(0).L2_cache_size
-    case, dense = cases[EVICTING], cases[DENSE]
+    case = cases[EVICTING[0]]
     half = case.key_dim // 2
     angle = torch.arange(case.max_pages * case.page, device="cuda")[:, None] * 5e5 ** -(
         torch.arange(half, device="cuda") / half
     )
     tables = {"cos": angle.cos().float().contiguous(), "sin": angle.sin().float().contiguous()}
     graphs, steps, kept = {}, {}, []
-    for name, one, make in ((EVICTING, case, EvictingSet), (DENSE, dense, gpu_attention.Set)):
+    for name in (*EVICTING, DENSE):
+        one, make = cases[name], EvictingSet if name in EVICTING else gpu_attention.Set
         plan = plan_runner.Plan(device, module, args.bundle / "plans" / f"{name}.json")
         slots = one.evict or one.max_pages * one.page
         bytes_of_set = one.rows * one.kv_heads * slots * (one.key_dim + one.value_dim) * 2
@@ -99,19 +103,19 @@ def main() -> None:
         torch.cuda.synchronize()
         bound = []
         for cache in sets:
-            if name == EVICTING:
+            if name in EVICTING:
                 weights = {n: tables[n.rsplit("_", 1)[1]].data_ptr() for n in plan.weights()}
                 bound.append(cache.bind(plan, places, weights))
             else:
                 inputs, state = cache.pointers(one)
                 bound.append(plan.bind(inputs, places, state))
         repeat = -(-LEAST_STEPS // len(sets))
-        if name == EVICTING:
+        if name in EVICTING:
             for launch in bound[0]:
                 launch(device.stream)
             device.synchronize()
             sets[0].check(one)
-            print(f"{len(bound[0])} launches a step, {one.evict} of {one.max_pages * one.page} slots")
+            print(f"{name}: {len(bound[0])} launches a step, {one.evict} of {one.max_pages * one.page} slots")
 
         def run(bound=bound, repeat=repeat):
             for _ in range(repeat):
@@ -128,12 +132,16 @@ def main() -> None:
             us = device.time(lambda graph=graph: device.launch_graph(graph)) * 1000 / steps[name]
             if replay >= 3:
                 taken[name].append(us)
-    kept[0][1][0].check(case)
+    for name, (_, sets, _) in zip(EVICTING, kept):
+        sets[0].check(cases[name])
+        if cases[name].method != "h2o":
+            print(f"{name}: {int(sets[0].merged.sum())} slots were merged")
     rows = {name: (statistics.median(t), min(t), max(t)) for name, t in taken.items()}
     print(torch.cuda.get_device_name())
     for name, (median, least, greatest) in rows.items():
         print(f"{name:<18} {median:8.2f} us ({least:.2f}-{greatest:.2f})")
-    print(f"dense attention / whole step of H2O: {rows[DENSE][0] / rows[EVICTING][0]:.2f}")
+    for name in EVICTING:
+        print(f"dense attention / {name}: {rows[DENSE][0] / rows[name][0]:.2f}")
     if args.json:
         args.json.write_text(json.dumps({"device": torch.cuda.get_device_name(), "us": rows, "replays": taken}, indent=1) + "\n")
 

@@ -35,8 +35,11 @@ struct Layer {
         policies.push_back(merge);
     return policies;
   }
-  /// Its number in the source model; `index` where no site says it.
-  int64_t sourceLayer(int64_t index) const {
+  /// Its number in the source model, or `index` where no site says it, for a policy that draws by it; 0 for others, whose
+  /// kernels are those of all layers.
+  int64_t drawnLayer(sparsity::MergePolicyInterface policy, int64_t index) const {
+    if (!policy.isRandom())
+      return 0;
     auto site = op->getAttrOfType<sparsity::SiteAttr>(sparsity::kSiteAttr);
     return site ? site.getLayer() : index;
   }
@@ -223,7 +226,7 @@ void EntryBuilder::compress(Layer &layer, unsigned index, ValueRange mass, UnitA
     auto share = RankedTensorType::get({rows, layout.getKvHeads()}, b.getF32Type());
     auto match =
         sparsity::MatchOp::create(b, loc, TypeRange{targets, share}, states[index], compress.getEvicted().front(),
-                                  in.sequences, policy, b.getI64IntegerAttr(layer.sourceLayer(index)));
+                                  in.sequences, policy, b.getI64IntegerAttr(layer.drawnLayer(policy, index)));
     states[index] = sparsity::MergeOp::create(b, loc, layer.type, states[index], match.getTargets(), match.getShare(),
                                               in.sequences, policy);
   }
@@ -342,7 +345,7 @@ func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
       auto each = [&](Type type) { return RankedTensorType::get({heads, layout.getMaxSlots()}, type); };
       auto match = sparsity::MatchChosenOp::create(b, loc, TypeRange{each(b.getI32Type()), each(b.getF32Type())}, state,
                                                    sequences, choose.getKept(), slots, policy,
-                                                   b.getI64IntegerAttr(layer.sourceLayer(index)));
+                                                   b.getI64IntegerAttr(layer.drawnLayer(policy, index)));
       if (!policy.getThresholdField().empty() || !policy.getCounterField().empty())
         state = sparsity::SettleOp::create(b, loc, layer.type, state, sequences, choose.getKept(), match.getTarget(),
                                            match.getShare(), policy);

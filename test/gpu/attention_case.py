@@ -49,7 +49,8 @@ class Case:
     full: bool = False  # from the projections: query and key are rotated, key and value appended
     prefill: bool = False  # the rows are a chunk of one sequence, its last positions
     storage: str = ""  # i8 or f8E4M3FN: pages hold codes
-    evict: int = 0  # H2O with that many slots, half of them recent: a full step that chooses its victim, too
+    evict: int = 0  # that many slots stay, half of them recent: a full step that chooses its victim, too
+    method: str = "h2o"  # who evicts: h2o; cam over h2o; d2o
 
     @property
     def scale(self):
@@ -102,13 +103,8 @@ def _layout(case):
             f"window = {case.streaming.window} : i64}}>"
         )
     if case.evict:
-        fields.append("#kvcache.field<name = \"mass\", scope = slot, type = f32, shape = [], init = 0.0 : f32, "
-                      "content = false, counter = false>")  # fmt: skip
-        half = case.evict // 2
-        policies.append(
-            f"#sparsity.h2o<{{heads = array<i64>, heavy = {half} : i64, least = 0 : i64, over = 0 : i64, "
-            f'prefill = "dense", recent = {case.evict - half} : i64}}>'
-        )
+        fields += [_field(name, scope, type, init) for name, scope, type, init in _eviction_fields(case)]
+        policies += _eviction_policies(case)
     caps = [case.evict or (case.max_pages * case.page if case.slotted else -1)] * case.kv_heads
     return (
         f"#kvcache.layout<kv_heads = {case.kv_heads}, key_dim = {case.key_dim}, value_dim = {case.value_dim}, "
@@ -117,6 +113,49 @@ def _layout(case):
         f"keys_by_slot = true, fields_by_channel = {str(case.fields_by_channel).lower()}"
         f"{f', storage = {case.storage}' if case.storage else ''}>"
     )
+
+
+def _field(name, scope, type, init):
+    counter = str(name == "merged").lower()
+    return (f'#kvcache.field<name = "{name}", scope = {scope}, type = {type}, shape = [], init = {init} : {type}, '
+            f"content = false, counter = {counter}>")  # fmt: skip
+
+
+def _eviction_fields(case):
+    fields = [("mass", "slot", "f32", "0.0")]
+    if case.method == "d2o":
+        fields.append(("threshold", "head", "f32", NEGATIVE_INFINITY["f32"]))
+    return fields + [("merged", "head", "i32", "0")] * (case.method != "h2o")
+
+
+def _eviction_policies(case):
+    """Who evicts, and then who merges if it is another one; with the methods' defaults."""
+    half = case.evict // 2
+    budget = f"heads = array<i64>, heavy = {half} : i64, least = 0 : i64, "
+    rest = f'over = 0 : i64, prefill = "dense", recent = {case.evict - half} : i64'
+    if case.method == "d2o":
+        return [f'#sparsity.d2o<{{alpha = 0.5 : f64, beta = 0.5 : f64, {budget}merge_keys = true, mode = "code", {rest}, '
+                "sinks = 4 : i64}>"]  # fmt: skip
+    cam = '#sparsity.cam<{followers = 32 : i64, heads = array<i64>, mode = "bernoulli", seed = 0 : i64}>'
+    return [f"#sparsity.h2o<{{{budget}{rest}}}>"] + [cam] * (case.method == "cam")
+
+
+def _compress(case, state, layer, row, mass):
+    """Lines that choose the next victim and merge it; the last gives %compressed."""
+    operands = f"{state}, %mass, %positions, %sequences, %active : ({layer}, {mass}, {row}, {row}, {row})"
+    if case.method == "h2o":
+        return [f"%compressed = kvcache.compress {operands} -> {layer}"]
+    share = f"tensor<{case.rows}x{case.kv_heads}xf32>"
+    evicted = share.replace("f32", "i32")
+    targets = f"tensor<{case.rows}x{case.kv_heads}x{32 if case.method == 'cam' else 1}xi32>"
+    policy = _eviction_policies(case)[-1]
+    return [
+        f"%chosen, %evicted = kvcache.compress {operands} -> ({layer}, {evicted})",
+        f"%targets, %share = sparsity.match %chosen, %evicted, %sequences {{layer = 0 : i64, policy = {policy}}} : "
+        f"({layer}, {evicted}, {row}) -> ({targets}, {share})",
+        f"%compressed = sparsity.merge %chosen, %targets, %share, %sequences {{policy = {policy}}} : "
+        f"({layer}, {targets}, {share}, {row}) -> {layer}",
+    ]
 
 
 def _policy(case):
@@ -206,10 +245,7 @@ def _entry(case):
         if case.mass:
             results.append(("mass", mass))
     if case.evict:
-        lines.append(
-            f"%compressed = kvcache.compress {state}, %mass, %positions, %sequences, %active : "
-            f"({layer}, {mass}, {row}, {row}, {row}) -> {layer}"
-        )
+        lines += _compress(case, state, layer, row, mass)
     if case.selection:
         results.append(("scores", scores))
         if case.shows_list:

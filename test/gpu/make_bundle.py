@@ -97,9 +97,9 @@ def llama_cases():
 
 
 def evicting_cases():
-    """A step that evicts, for benchmarks/gpu_attention/gpu_evict.py: a fifth of 32K stays."""
-    shape = dict(heads=32, kv_heads=8, key_dim=128, value_dim=128, page=16)
-    return [Case("full_h2o_32k_b8", rows=8, max_pages=2049, slotted=True, evict=6554, full=True, **shape)]
+    """Steps that evict, for benchmarks/gpu_attention/gpu_evict.py: a fifth of 32K stays."""
+    shape = dict(heads=32, kv_heads=8, key_dim=128, value_dim=128, page=16, max_pages=2049, slotted=True, evict=6554, full=True)
+    return [Case(f"full_{method}_32k_b8", rows=8, method=method, **shape) for method in ("h2o", "cam", "d2o")]
 
 
 def compile_cases(sparse_opt, cases, out, arch="sm_90a", more="", options=()):

@@ -6,7 +6,7 @@ tree nor a package of this project's.
 
 `cmake --build build/default --target gpu-bundle` builds the runtime for it and calls it. The folder gets the runtime and its
 GoogleTests, attention cases (make_bundle.py), tiny models with what they must answer (suite_models.py), and the models of
-exporters when the corpus is at hand. FOLDER.tar.gz is the same in one file, at most 50 MB.
+exporters when the corpus is at hand. FOLDER.tar.xz is the same in one file, at most 50 MB.
 """
 
 import argparse
@@ -91,12 +91,13 @@ def copy_runtime(build: Path, out: Path, tests: bool = True) -> list[dict]:
 
 
 def make_models(arguments: argparse.Namespace, target: str) -> list[dict]:
-    from suite_models import MODELS, Maker, pair_models
+    from suite_models import MODELS, Maker, merging_models, pair_models
 
     tests = []
     with tempfile.TemporaryDirectory() as scratch:
         maker = Maker(arguments.sparse_opt, target, arguments.out, Path(scratch))
-        steps = [(model.name, lambda model=model: maker.make(model)) for model in (*MODELS, *pair_models(arguments.sparse_opt))]
+        models = (*MODELS, *pair_models(arguments.sparse_opt), *merging_models())
+        steps = [(model.name, lambda model=model: maker.make(model)) for model in models]
         road = arguments.corpus / "road" if arguments.corpus else None
         if road and road.is_dir():
             for folder in sorted(road.iterdir()):
@@ -135,9 +136,9 @@ def size(path: Path) -> int:
 
 
 def pack(out: Path) -> Path:
-    """OUT.tar.gz, with one folder in it."""
-    archive = out.with_name(out.name + ".tar.gz")
-    with tarfile.open(archive, "w:gz", compresslevel=9) as file:
+    """OUT.tar.xz, with one folder in it."""
+    archive = out.with_name(out.name + ".tar.xz")
+    with tarfile.open(archive, "w:xz") as file:
         file.add(out, out.name, filter=lambda member: None if "__pycache__" in member.name else member)
     return archive
 

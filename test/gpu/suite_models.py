@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import merging_policies
 import numpy as np
 import policy_pairs
 from common.config import LlamaConfig
@@ -97,6 +98,20 @@ MODELS = (
     Model("whole-h2o", policy=rules("layers: all, kv: {h2o: {heavy: 256, recent: 256}}"), lengths=(),
           checks=(("whole", "dense-f32"),)),
 )  # fmt: skip
+
+
+# Tokens of the prompt, and decode steps: eight of them, four layers and ten models make 320 cases a method.
+MERGING = ((1, 59), (3, 47), (17, 53), (18, 42), (40, 1), (50, 40), (75, 25), (100, 4))
+
+
+def merging_models() -> list[Model]:
+    """Random policies that merge, one in each layer."""
+    cases = {f"{method}-{i}": merging_policies.MergingCase.draw(method, i) for method in merging_policies.METHODS for i in range(10)}
+    return [
+        Model(f"merging-{name}", case.config, options=(f"--page={merging_policies.PAGE}",), chunk=case.chunk, lengths=MERGING,
+              policy=case.policy)
+        for name, case in cases.items()
+    ]  # fmt: skip
 
 
 def pair_models(compiler: Path) -> list[Model]:

@@ -1,10 +1,9 @@
 """Evicted tokens merge into those that stay: artifacts against the oracles, many small cases on every kind of group.
 
-A layer of an artifact has a policy of its own, and every policy is tried with prompts of several lengths: with four layers,
-eight prompts and four models that is 128 cases a method.
+A layer of an artifact has a policy of its own (test/merging_policies.py), and every policy is tried with prompts of several
+lengths: four layers, eight prompts and ten models make 320 cases a method.
 """
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,53 +11,13 @@ import numpy as np
 import pytest
 import road
 import sparse_opt
-from common.config import LlamaConfig
+from merging_policies import LAYERS, METHODS, PAGE, MergingCase
 from oracles.model import Decoder
 from oracles.policy_file import parse_policies
 from road import GQA3, rules
 
-LAYERS, PAGE = 4, 4
 # Tokens of the prompt, and in all.
 LENGTHS = ((0, 60), (3, 50), (17, 70), (18, 60), (40, 41), (50, 90), (75, 100), (100, 104))
-METHODS = ("cam", "d2o")
-
-
-def draw_base(rng: random.Random) -> str:
-    """An eviction; the shorter half of the lengths fits some of them."""
-    if rng.random() < 0.3:
-        return f"streaming: {{sinks: {rng.choice([0, 1, 4])}, window: {rng.choice([7, 14, 23])}}}"
-    prefill = rng.choice(["dense", "chunked"])
-    return f"h2o: {{heavy: {rng.choice([3, 9, 18])}, recent: {rng.choice([1, 6, 13])}, prefill: {prefill}}}"
-
-
-def draw_cam(rng: random.Random, kv_heads: int) -> str:
-    mode, seed = rng.choice(["bernoulli", "expectation"]), rng.randrange(1000)
-    heads = f", heads: [{rng.randrange(kv_heads)}]" if rng.random() < 0.25 else ""
-    return f"{draw_base(rng)}, cam: {{followers: {rng.choice([1, 3, 8, 32])}, mode: {mode}, seed: {seed}{heads}}}"
-
-
-def draw_d2o(rng: random.Random, kv_heads: int) -> str:
-    heavy, recent = rng.choice([4, 9, 18]), rng.choice([1, 6, 13])
-    alpha, beta = rng.choice([(0.5, 0.5), (0.3, 0.7), (0.9, 0.1)])
-    heads = f", heads: [{rng.randrange(kv_heads)}]" if rng.random() < 0.25 else ""
-    return (
-        f"d2o: {{heavy: {heavy}, recent: {recent}, sinks: {rng.choice([0, 2, 4])}, "
-        f"mode: {rng.choice(['code', 'convex'])}, merge_keys: {rng.choice(['true', 'false'])}, "
-        f"alpha: {alpha}, beta: {beta}, prefill: {rng.choice(['dense', 'chunked'])}{heads}}}"
-    )
-
-
-def draw_policy(method: str, rng: random.Random, kv_heads: int) -> str:
-    """One rule a layer, and pages to select on half of them."""
-    lines = []
-    for layer in range(LAYERS):
-        kv = {"cam": draw_cam, "d2o": draw_d2o}[method](rng, kv_heads)
-        lines.append(f"layers: {layer}, kv: {{{kv}}}")
-        if layer % 2:
-            group, each = rng.choice(["max", "sum"]), rng.choice(["true", "false"])
-            parameters = f"page: {PAGE}, budget: {PAGE * rng.choice([2, 3])}, group: {group}, per_query_head: {each}"
-            lines.append(f"layers: {layer}, attention: {{page_topk: {{{parameters}}}}}")
-    return rules(*lines)
 
 
 def check(artifact: Path, model: road.TinyModel, policy: str, ids: np.ndarray, prefill: int, chunk: int) -> int:
@@ -74,18 +33,14 @@ def check(artifact: Path, model: road.TinyModel, policy: str, ids: np.ndarray, p
     return sum(counted)
 
 
-@pytest.mark.parametrize("group", [1, 3, 4, 8])
+@pytest.mark.parametrize("index", range(10))
 @pytest.mark.parametrize("method", METHODS)
-def test_random_policies_equal_their_oracle(method: str, group: int, tiny: Callable, compiled: Callable) -> None:
-    rng = random.Random(f"{method} {group}")
-    kv_heads = 2 if group < 8 else 1
-    config = LlamaConfig(layers=LAYERS, heads=kv_heads * group, kv_heads=kv_heads, head_dim=8, hidden=48, ffn=64,
-                         vocab=263, max_positions=256)  # fmt: skip
-    model = tiny(config, group)
-    policy, chunk = draw_policy(method, rng, kv_heads), rng.choice([5, 6])
-    print(policy)
-    artifact = compiled(model, f"--page={PAGE}", policy=policy, chunk=chunk)
-    merged = [check(artifact, model, policy, model.ids(n, n), p, chunk) for p, n in LENGTHS]
+def test_random_policies_equal_their_oracle(method: str, index: int, tiny: Callable, compiled: Callable) -> None:
+    case = MergingCase.draw(method, index)
+    model = tiny(case.config, index)
+    print(case.policy)
+    artifact = compiled(model, f"--page={PAGE}", policy=case.policy, chunk=case.chunk)
+    merged = [check(artifact, model, case.policy, model.ids(n, n), p, case.chunk) for p, n in LENGTHS]
     assert all(merged), "a method here does nothing"
 
 

@@ -60,15 +60,7 @@ void AppendEmitter::storeVectors(Value row, Value page, const SlotPlace &place, 
     return d.toF32(k.load(k.buffer(op.getKey()), {row, d.add(d.mul(head, d.i32(layout.getKeyDim())), channel)}));
   };
   storeRow("key", place, keyAt, [&](Value channel, Value seen) {
-    for (kvcache::FieldAttr field : contentFields(layout)) {
-      Buffer &buffer = layer[field.getName()];
-      SmallVector<Value> at{place.sequence, head, page, channel};
-      Value initial = d.toF32(arith::ConstantOp::create(d.b, d.loc, field.getInit()));
-      Value old = d.select(fresh, initial, d.toF32(k.load(buffer, at)));
-      Value updated =
-          lowering::fieldOwner(layout, field).buildFieldUpdate(d.b, d.loc, field.getName(), old, seen);
-      k.store(d.fromF32(updated, field.getType()), buffer, at);
-    }
+    foldIntoContentFields(k, layer, place, page, channel, seen, fresh);
   });
   storeRow("value", place, [&](Value channel) {
     return d.toF32(k.load(value, {row, d.add(d.mul(head, d.i32(layout.getValueDim())), channel)}));

@@ -3,6 +3,7 @@
 // The meaning is that of the linalg lowerings (passes/ToLinalg/Compact.cpp).
 //
 //===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToGPU/Templates/BlockFold.h"
 #include "passes/ToGPU/Templates/ContentFields.h"
 #include "passes/ToGPU/Templates/EvictionKey.h"
 #include "passes/ToGPU/Templates/RowStore.h"
@@ -36,7 +37,7 @@ struct HeadChoice {
   Device &d;
   Buffer &keys;
   Value head, extent;
-  Span totals; // of each warp
+  BlockFold fold;
 
   /// The sum, or the maximum, of an i32 over the block; contains barriers.
   Value sumOfBlock(Value own);
@@ -46,32 +47,19 @@ struct HeadChoice {
   /// Greatest t such that at least `wanted` slots have `test(slot, t)`, which is monotone in t.
   Value greatestThreshold(Value wanted, function_ref<Value(Value slot, Value t)> test);
   Value keyOf(Value slot) { return k.load(keys, {head, slot}); }
-
-private:
-  Value ofBlock(Value ofWarp, function_ref<Value(Value, Value)> fold);
 };
 } // namespace
-
-Value HeadChoice::ofBlock(Value ofWarp, function_ref<Value(Value, Value)> fold) {
-  d.barrier(); // the last result has been read
-  d.ifThen(d.eq(d.lane(), d.i32(0)), [&] { d.store(ofWarp, totals, d.warp()); });
-  d.barrier();
-  Value all = d.load(totals, d.i32(0));
-  for (int64_t warp = 1; warp < kWarpsOfHead; ++warp)
-    all = fold(all, d.load(totals, d.i32(warp)));
-  return all;
-}
 
 Value HeadChoice::sumOfBlock(Value own) {
   for (int64_t distance = kWarp / 2; distance > 0; distance /= 2)
     own = d.add(own, d.shuffleXor(own, distance));
-  return ofBlock(own, [&](Value a, Value c) { return d.add(a, c); });
+  return fold(own, [&](Value a, Value c) { return d.add(a, c); });
 }
 
 Value HeadChoice::maxOfBlock(Value own) {
   for (int64_t distance = kWarp / 2; distance > 0; distance /= 2)
     own = d.maxS(own, d.shuffleXor(own, distance));
-  return ofBlock(own, [&](Value a, Value c) { return d.maxS(a, c); });
+  return fold(own, [&](Value a, Value c) { return d.maxS(a, c); });
 }
 
 Value HeadChoice::count(function_ref<Value(Value slot)> test) {
@@ -108,7 +96,7 @@ static LogicalResult emitChoose(DeviceKernel &k) {
 
   Value head = d.blockId(0), sequence = k.load(k.buffer(op.getSequences()), {d.i32(0)});
   Value extent = k.load(layer["count"], {sequence, head});
-  HeadChoice c{k, d, keys, head, extent, d.shared(i32, kWarpsOfHead, "totals")};
+  HeadChoice c{k, d, keys, head, extent, BlockFold(d, i32, kWarpsOfHead, "totals")};
   lowering::Emitter e(d.b, d.loc);
   Value hole = d.ge(k.load(layer["victim"], {sequence, head}), d.i32(0));
   Value live = d.sub(extent, d.select(hole, d.i32(1), d.i32(0)));
@@ -198,7 +186,7 @@ static LogicalResult emitGather(DeviceKernel &k) {
       // Codes move as they are, or as what they stand for.
       bool asNumbers = copy.span.element != layout.getElementType();
       d.loop(d.lane(), d.i32(copy.size(2)), d.i32(kWarp), [&, pool = StringRef(pool), &copy = copy](Value channel) {
-        Value x = asNumbers ? readRow(k, layer, pool, {sequence, head, slot, physical, lane}, channel)
+        Value x = asNumbers ? RowReader(k, layer, pool, {sequence, head, slot, physical, lane})(channel)
                             : k.load(layer[pool], lowering::placeInPool(pool, physical, lane, channel));
         k.store(x, copy, {head, j, channel});
       });

@@ -5,12 +5,11 @@
 // has left.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToGPU/Templates/BestSlot.h"
 #include "passes/ToGPU/Templates/EvictionKey.h"
 #include "passes/ToGPU/Templates/MassOfScores.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToLinalg/Lowering.h"
-
-#include <limits>
 
 using namespace sparse;
 using namespace sparse::device;
@@ -21,25 +20,6 @@ static constexpr int64_t kWarps = 16, kTogether = 4;
 static std::string whyNot(plan::KernelOp, sparsity::TargetAttr) { return ""; }
 
 namespace {
-/// The best slot so far: its key (f32), the position of its token, and itself.
-struct Victim {
-  Value key, position, slot;
-
-  static Victim none(Device &d) {
-    return {d.f32(std::numeric_limits<double>::infinity()), d.i32(std::numeric_limits<int32_t>::max()), d.i32(-1)};
-  }
-  SmallVector<Value> pack() const { return {key, position, slot}; }
-  static Victim unpack(ValueRange packed) { return {packed[0], packed[1], packed[2]}; }
-
-  Victim orBetter(Device &d, const Victim &other) const {
-    Value less = arith::CmpFOp::create(d.b, d.loc, arith::CmpFPredicate::OLT, other.key, key);
-    Value equal = arith::CmpFOp::create(d.b, d.loc, arith::CmpFPredicate::OEQ, other.key, key);
-    Value better = d.bitOr(less, d.bitAnd(equal, d.lt(other.position, position)));
-    return {d.select(better, other.key, key), d.select(better, other.position, position),
-            d.select(better, other.slot, slot)};
-  }
-};
-
 struct HeadCompression {
   DeviceKernel &k;
   Device &d;
@@ -51,13 +31,11 @@ struct HeadCompression {
 
   /// Updates the statistics of the slots that are `inside` (the others may be any slot); gives them as victims when one is
   /// looked for.
-  SmallVector<Victim> visit(ValueRange slots, ValueRange inside, bool evicts);
-  /// The best of the block's, in its first warp.
-  Victim reduce(Victim own);
+  SmallVector<BestSlot> visit(ValueRange slots, ValueRange inside, bool evicts);
 };
 } // namespace
 
-SmallVector<Victim> HeadCompression::visit(ValueRange slots, ValueRange inside, bool evicts) {
+SmallVector<BestSlot> HeadCompression::visit(ValueRange slots, ValueRange inside, bool evicts) {
   kvcache::LayoutAttr layout = layer.layout;
   SmallVector<llvm::StringMap<Value>> fields(slots.size());
   auto fieldOf = [&](size_t i, StringRef name) {
@@ -77,7 +55,7 @@ SmallVector<Victim> HeadCompression::visit(ValueRange slots, ValueRange inside, 
     for (const lowering::Statistic &statistic : statistics)
       fieldOf(i, statistic.field);
   }
-  SmallVector<Victim> victims;
+  SmallVector<BestSlot> victims;
   for (size_t i = 0; i < slots.size(); ++i) {
     for (const lowering::Statistic &statistic : statistics) {
       Value old = fieldOf(i, statistic.field);
@@ -91,32 +69,9 @@ SmallVector<Victim> HeadCompression::visit(ValueRange slots, ValueRange inside, 
     if (!evicts)
       continue;
     Value key = evictionKey(d, layout, head, positions[i], newest, [&](StringRef name) { return fieldOf(i, name); });
-    Victim none = Victim::none(d);
-    victims.push_back({d.select(inside[i], key, none.key), d.select(inside[i], positions[i], none.position),
-                       d.select(inside[i], slots[i], none.slot)});
+    victims.push_back(BestSlot{key, positions[i], slots[i]}.onlyIf(d, inside[i]));
   }
   return victims;
-}
-
-Victim HeadCompression::reduce(Victim own) {
-  Type f32 = d.b.getF32Type(), i32 = d.b.getI32Type();
-  auto ofWarp = [&](Victim best) {
-    for (int64_t distance = kWarp / 2; distance > 0; distance /= 2)
-      best = best.orBetter(d, {d.shuffleXor(best.key, distance), d.shuffleXor(best.position, distance),
-                               d.shuffleXor(best.slot, distance)});
-    return best;
-  };
-  Span keys = d.shared(f32, kWarps, "keys"), positions = d.shared(i32, kWarps, "positions"),
-       slots = d.shared(i32, kWarps, "slots");
-  Victim best = ofWarp(own);
-  d.ifThen(d.eq(d.lane(), d.i32(0)), [&] {
-    d.store(best.key, keys, d.warp());
-    d.store(best.position, positions, d.warp());
-    d.store(best.slot, slots, d.warp());
-  });
-  d.barrier();
-  Value lane = d.remU(d.lane(), kWarps);
-  return ofWarp({d.load(keys, lane), d.load(positions, lane), d.load(slots, lane)});
 }
 
 static LogicalResult emit(DeviceKernel &k) {
@@ -138,23 +93,26 @@ static LogicalResult emit(DeviceKernel &k) {
   for (Operation *before : k.ops)
     if (auto scores = dyn_cast<sparsity::MassOfScoresOp>(before))
       c.received.emplace(k, scores, c.row, c.head);
+  std::optional<BestSlots> bests;
+  if (evicts)
+    bests.emplace(d, kWarps, "victim");
   constexpr int64_t threads = kWarps * kWarp;
-  Victim best = Victim::unpack(d.loop(
-      d.threadId(), extent, d.i32(threads * kTogether), Victim::none(d).pack(), [&](Value first, ValueRange carried) {
+  BestSlot best = BestSlot::unpack(d.loop(
+      d.threadId(), extent, d.i32(threads * kTogether), BestSlot::none(d).pack(), [&](Value first, ValueRange carried) {
         SmallVector<Value> slots, inside;
         for (int64_t i = 0; i < kTogether; ++i) {
           Value slot = d.add(first, d.i32(i * threads));
           inside.push_back(d.lt(slot, extent));
           slots.push_back(d.select(inside.back(), slot, first));
         }
-        Victim least = Victim::unpack(carried);
-        for (const Victim &own : c.visit(slots, inside, evicts))
+        BestSlot least = BestSlot::unpack(carried);
+        for (const BestSlot &own : c.visit(slots, inside, evicts))
           least = least.orBetter(d, own);
         return least.pack();
       }));
   if (!evicts)
     return success();
-  best = c.reduce(best);
+  best = bests->ofBlock(best.ofWarp(d));
   Value cap = c.e.toI32(lowering::capOf(c.e, layout, c.e.toIndex(c.head), c.newest));
   Value over = d.lt(cap, extent);
   d.ifThen(d.eq(d.threadId(), d.i32(0)), [&] {

@@ -1,6 +1,5 @@
 //===-- ContentFields.cpp - What a page knows of its keys ---------------------------------------------------------===//
 #include "passes/ToGPU/Templates/ContentFields.h"
-#include "passes/ToGPU/Templates/RowStore.h"
 #include "passes/ToLinalg/Lowering.h"
 
 using namespace sparse;
@@ -21,12 +20,26 @@ void sparse::device::rebuildContentFields(DeviceKernel &k, LayerBuffers &layer, 
       Value initial = d.toF32(arith::ConstantOp::create(d.b, d.loc, field.getInit()));
       Value last = d.loop(d.i32(0), used, d.i32(1), initial, [&](Value lane, ValueRange carried) {
         Value slot = d.add(d.mul(page, d.i32(layer.layout.getPage())), lane);
-        Value key = readRow(k, layer, "key", {sequence, head, slot, physical, lane}, channel);
+        Value key = RowReader(k, layer, "key", {sequence, head, slot, physical, lane})(channel);
         Value updated = owner.buildFieldUpdate(d.b, d.loc, field.getName(), carried[0], key);
         // As if it were stored after every key.
         return SmallVector<Value>{d.toF32(d.fromF32(updated, field.getType()))};
       })[0];
       k.store(d.fromF32(last, field.getType()), layer[field.getName()], {sequence, head, page, channel});
     });
+  }
+}
+
+void sparse::device::foldIntoContentFields(DeviceKernel &k, LayerBuffers &layer, const SlotPlace &place, Value page,
+                                           Value channel, Value key, Value fresh) {
+  Device &d = k.d;
+  for (kvcache::FieldAttr field : contentFields(layer.layout)) {
+    Buffer &buffer = layer[field.getName()];
+    SmallVector<Value> at{place.sequence, place.head, page, channel};
+    Value initial = d.toF32(arith::ConstantOp::create(d.b, d.loc, field.getInit()));
+    Value old = d.select(fresh, initial, d.toF32(k.load(buffer, at)));
+    Value updated =
+        lowering::fieldOwner(layer.layout, field).buildFieldUpdate(d.b, d.loc, field.getName(), old, key);
+    k.store(d.fromF32(updated, field.getType()), buffer, at);
   }
 }

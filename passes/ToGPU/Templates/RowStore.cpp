@@ -12,29 +12,20 @@ static SmallVector<Value> placeInPool(StringRef pool, const SlotPlace &place, Va
 
 static Buffer &scalesOf(LayerBuffers &layer, StringRef pool) { return layer[lowering::scaleOfPool(pool)]; }
 
-Value sparse::device::readRow(DeviceKernel &k, LayerBuffers &layer, StringRef pool, const SlotPlace &place,
-                              Value channel) {
-  Device &d = k.d;
-  Value number = d.toF32(k.load(layer[pool], placeInPool(pool, place, channel)));
-  if (!layer.layout.isQuantized())
-    return number;
-  return d.mulF(number, d.toF32(k.load(scalesOf(layer, pool), {place.sequence, place.head, place.slot})));
+RowReader::RowReader(DeviceKernel &k, LayerBuffers &layer, StringRef pool, const SlotPlace &place)
+    : k(k), layer(layer), pool(pool), place(place) {
+  if (layer.layout.isQuantized())
+    scale = k.d.toF32(k.load(scalesOf(layer, pool), {place.sequence, place.head, place.slot}));
+}
+
+Value RowReader::operator()(Value channel) {
+  Value number = k.d.toF32(k.load(layer[pool], placeInPool(pool, place, channel)));
+  return scale ? k.d.mulF(number, scale) : number;
 }
 
 RowStore::RowStore(DeviceKernel &k, LayerBuffers &layer, int64_t threads) : k(k), d(k.d), layer(layer), threads(threads) {
   if (layer.layout.isQuantized())
-    totals = d.shared(d.b.getF32Type(), threads / kWarp, "largest");
-}
-
-Value RowStore::largest(Value own) {
-  Value ofWarp = d.warpMax(own);
-  d.barrier(); // the last result has been read
-  d.ifThen(d.eq(d.lane(), d.i32(0)), [&] { d.store(ofWarp, totals, d.warp()); });
-  d.barrier();
-  Value all = d.load(totals, d.i32(0));
-  for (int64_t warp = 1; warp < threads / kWarp; ++warp)
-    all = d.maxF(all, d.load(totals, d.i32(warp)));
-  return all;
+    largest.emplace(d, d.b.getF32Type(), threads / kWarp, "largest");
 }
 
 void RowStore::operator()(StringRef pool, const SlotPlace &place, function_ref<Value(Value channel)> number,
@@ -47,7 +38,7 @@ void RowStore::operator()(StringRef pool, const SlotPlace &place, function_ref<V
       Value magnitude = math::AbsFOp::create(d.b, d.loc, number(channel));
       return SmallVector<Value>{d.maxF(carried[0], magnitude)};
     })[0];
-    scale = lowering::scaleFor(d.b, d.loc, largest(own), element);
+    scale = lowering::scaleFor(d.b, d.loc, (*largest)(d.warpMax(own), [&](Value a, Value c) { return d.maxF(a, c); }), element);
     d.ifThen(d.eq(d.threadId(), d.i32(0)), [&] {
       k.store(lowering::writeScale(d.b, d.loc, scale), scalesOf(layer, pool), {place.sequence, place.head, place.slot});
     });

@@ -3,6 +3,7 @@
 #define SPARSE_PASSES_TOGPU_TEMPLATES_ROWSTORE_H
 
 #include "passes/ToGPU/DeviceKernel.h"
+#include "passes/ToGPU/Templates/BlockFold.h"
 
 namespace sparse::device {
 
@@ -11,8 +12,20 @@ struct SlotPlace {
   Value sequence, head, slot, physical, lane; // the page in the pool, and the place in the page
 };
 
-/// The number (f32) that readers see in a channel of a slot's row; `pool` is "key" or "value".
-Value readRow(DeviceKernel &k, LayerBuffers &layer, StringRef pool, const SlotPlace &place, Value channel);
+/// The numbers (f32) that readers see in a slot's row; `pool` is "key" or "value".
+class RowReader {
+public:
+  /// Reads the scale where there is one.
+  RowReader(DeviceKernel &k, LayerBuffers &layer, StringRef pool, const SlotPlace &place);
+  Value operator()(Value channel);
+
+private:
+  DeviceKernel &k;
+  LayerBuffers &layer;
+  StringRef pool;
+  SlotPlace place;
+  Value scale;
+};
 
 /// Writes rows as the layout has them: rounded, or as codes with a scale (passes/ToLinalg/SlotRows.cpp).
 class RowStore {
@@ -26,13 +39,11 @@ public:
                   function_ref<void(Value channel, Value seen)> stored = [](Value, Value) {});
 
 private:
-  Value largest(Value own);
-
   DeviceKernel &k;
   Device &d;
   LayerBuffers &layer;
   int64_t threads;
-  Span totals; // f32 of each warp, for layouts with codes
+  std::optional<BlockFold> largest; // for layouts with codes
 };
 
 } // namespace sparse::device

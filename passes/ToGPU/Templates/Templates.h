@@ -35,12 +35,18 @@ extern const Template linearTemplate;      // Linear.cpp: sparsity.linear and th
 extern const Template massOfScoresTemplate; // MassOfScores.cpp: sparsity.mass_of_scores
 extern const Template massPrefillTemplate; // MassPrefill.cpp: sparsity.mass of a prompt
 extern const Template massSimtTemplate;    // MassSimt.cpp: sparsity.mass of decode rows
+extern const Template matchMmaTemplate;    // MatchMma.cpp: sparsity.match
+extern const Template matchSimtTemplate;   // MatchSimt.cpp: sparsity.match
+extern const Template matchChosenTemplate; // MatchChosen.cpp: sparsity.match_chosen
+extern const Template mergeTemplate;       // Merge.cpp: sparsity.merge
+extern const Template mergeChosenTemplate; // MergeChosen.cpp: sparsity.merge_chosen
 extern const Template normTemplate;        // Norm.cpp: onnx.RMSNormalization
 extern const Template rebuildTemplate;     // Rebuild.cpp: kvcache.rebuild
 extern const Template ropeTemplate;        // Rope.cpp: onnx.RotaryEmbedding
 extern const Template sampleTemplate;      // Sample.cpp: sparsity.sample
 extern const Template scoreMmaTemplate;    // ScoreMma.cpp: sparsity.score
 extern const Template scoreSimtTemplate;   // ScoreSimt.cpp: sparsity.score
+extern const Template settleTemplate;      // MergeChosen.cpp: sparsity.settle
 extern const Template selectAttendTemplate; // SelectAttend.cpp: select, attend_part and combine in one launch
 extern const Template selectSimtTemplate;  // SelectSimt.cpp: sparsity.select
 

@@ -1,0 +1,135 @@
+//===-- MatchMma.cpp - The key nearest to the victim's, by products of fragments ----------------------------------===//
+//
+// A warp takes sixteen slots as the rows of a product with the victim's key, and again with their own keys, whose diagonal
+// holds the squares of their lengths. Channels are permuted, in all operands alike, such that a lane loads 16 bytes of a row.
+// The meaning is that of the linalg lowering (passes/ToLinalg/Merge.cpp).
+//
+//===--------------------------------------------------------------------------------------------------------------===//
+#include "passes/ToGPU/TensorCore.h"
+#include "passes/ToGPU/Templates/Match.h"
+#include "passes/ToGPU/Templates/PageList.h"
+#include "passes/ToGPU/Templates/Templates.h"
+
+using namespace sparse;
+using namespace sparse::device;
+
+/// Slots of a product, channels of a load and of the four lanes that share a row, and tiles that are under way together.
+static constexpr int64_t kSlots = 16, kLoad = 8, kRowChannels = 4 * kLoad, kTogether = 2;
+
+static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr) {
+  auto op = cast<sparsity::MatchOp>(headOf(kernel));
+  kvcache::LayoutAttr layout = op.getState().getType().getLayout();
+  if (cast<sparsity::MergePolicyInterface>(op.getPolicy()).getTargets() != sparsity::MergeTargets::Nearest)
+    return "the policy merges into followers";
+  if (std::string reason = whyNotWideRows(layout); !reason.empty())
+    return reason;
+  if (layout.getElementBytes() != 2)
+    return "keys are no numbers of 16 bits";
+  if (layout.getPage() % kSlots != 0)
+    return "a page of " + std::to_string(layout.getPage()) + " slots is no multiple of " + std::to_string(kSlots);
+  if (layout.getKeyDim() % kRowChannels != 0)
+    return "a key dimension of " + std::to_string(layout.getKeyDim()) + " is no multiple of " + std::to_string(kRowChannels);
+  return "";
+}
+
+namespace {
+struct NearestTile {
+  HeadMatch &h;
+  Device &d;
+  Type element;
+  int64_t loads;
+  Value group, quad;
+  SmallVector<SmallVector<Value>> victim; // the lane's registers of each load
+  Value length;                           // the victim's
+
+  explicit NearestTile(HeadMatch &h)
+      : h(h), d(h.d), element(h.merge.layer.layout.getElementType()), loads(h.merge.layer.layout.getKeyDim() / kRowChannels),
+        group(d.divU(d.lane(), 4)), quad(d.remU(d.lane(), 4)) {
+    victim = load(h.victim());
+    Value squares = d.zero(VectorType::get({kLoad}, d.b.getF32Type()));
+    for (ArrayRef<Value> part : victim) {
+      Value words = vector::FromElementsOp::create(d.b, d.loc, VectorType::get({kLoad / 2}, d.b.getI32Type()), part);
+      Value x = d.toF32(d.bitcast(words, VectorType::get({kLoad}, element)));
+      squares = d.fma(x, x, squares);
+    }
+    length = normOf(d, d.warpSum(d.sumOf(squares), 4));
+  }
+  /// The lane's registers of a slot's key.
+  SmallVector<SmallVector<Value>> load(Value slot);
+  /// The best of some tiles from `start` on, and of `best`.
+  BestSlot compare(Value start, Value tiles, BestSlot best);
+};
+} // namespace
+
+SmallVector<SmallVector<Value>> NearestTile::load(Value slot) {
+  Span key = keyOfSlot(h, slot);
+  SmallVector<SmallVector<Value>> parts;
+  for (int64_t j = 0; j < loads; ++j) {
+    Value channel = d.mul(d.add(quad, d.i32(4 * j)), d.i32(kLoad));
+    Value words = d.bitcast(d.load(key, channel, kLoad), VectorType::get({kLoad / 2}, d.b.getI32Type()));
+    parts.emplace_back();
+    for (int64_t i = 0; i < kLoad / 2; ++i)
+      parts.back().push_back(d.element(words, i));
+  }
+  return parts;
+}
+
+BestSlot NearestTile::compare(Value start, Value tiles, BestSlot best) {
+  struct Row {
+    Value slot, position;
+    SmallVector<SmallVector<Value>> key;
+  };
+  SmallVector<std::pair<Row, Row>> rows; // this lane's two of each tile
+  SmallVector<Value> inside;
+  for (int64_t u = 0; u < kTogether; ++u) {
+    Value tile = d.add(start, d.i32(u));
+    inside.push_back(d.lt(tile, tiles));
+    Value first = d.mul(d.select(inside.back(), tile, d.i32(0)), d.i32(kSlots));
+    auto rowAt = [&](int64_t offset) {
+      Value slot = d.add(first, d.add(group, d.i32(offset)));
+      return Row{slot, h.positionOf(slot), load(slot)};
+    };
+    Row low = rowAt(0), high = rowAt(kSlots / 2);
+    rows.emplace_back(std::move(low), std::move(high));
+  }
+  for (size_t u = 0; u < rows.size(); ++u) {
+    const Row &low = rows[u].first, &high = rows[u].second;
+    SmallVector<Value> dots(4, d.f32(0)), ofLow(4, d.f32(0)), ofHigh(4, d.f32(0));
+    for (int64_t j = 0; j < loads; ++j)
+      for (int64_t i = 0; i < kLoad / 2; i += 2) {
+        SmallVector<Value> keys{low.key[j][i], high.key[j][i], low.key[j][i + 1], high.key[j][i + 1]};
+        dots = multiply(d, keys, {victim[j][i], victim[j][i + 1]}, dots, element);
+        ofLow = multiply(d, keys, {low.key[j][i], low.key[j][i + 1]}, ofLow, element);
+        ofHigh = multiply(d, keys, {high.key[j][i], high.key[j][i + 1]}, ofHigh, element);
+      }
+    // The diagonal's entry of a row is with the lane of its group that has column `group`.
+    Value odd = d.eq(d.bitAnd(group, d.i32(1)), d.i32(1)), lane = d.add(d.mul(group, d.i32(4)), d.shrU(group, 1));
+    Value lowSquares = d.shuffle(d.select(odd, ofLow[1], ofLow[0]), lane);
+    Value highSquares = d.shuffle(d.select(odd, ofHigh[3], ofHigh[2]), lane);
+    auto take = [&](const Row &row, Value dot, Value squares) {
+      Value cosine = d.divF(d.divF(dot, length), normOf(d, squares));
+      Value live = d.bitAnd(inside[u], d.bitAnd(d.ge(row.position, d.i32(0)), d.lt(row.slot, h.extent)));
+      best = best.orBetter(d, BestSlot{d.subF(d.f32(0), cosine), row.position, row.slot}.onlyIf(d, live));
+    };
+    take(low, dots[0], lowSquares);
+    take(high, dots[2], highSquares);
+  }
+  return best;
+}
+
+static LogicalResult emit(DeviceKernel &k) {
+  NearestMatch match(k);
+  match.emit([&](HeadMatch &h) {
+    Device &d = k.d;
+    NearestTile nearest(h);
+    Value tiles = d.divU(d.add(h.extent, d.i32(kSlots - 1)), kSlots);
+    Value first = d.mul(match.warp(), d.i32(kTogether)), step = d.i32(match.warps() * kTogether);
+    SmallVector<Value> best = d.loop(first, tiles, step, BestSlot::none(d).pack(), [&](Value start, ValueRange in) {
+      return nearest.compare(start, tiles, BestSlot::unpack(in)).pack();
+    });
+    return BestSlot::unpack(best).ofWarp(d, 4);
+  });
+  return success();
+}
+
+const Template sparse::device::matchMmaTemplate{whyNot, emit};

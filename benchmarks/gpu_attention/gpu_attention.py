@@ -1,7 +1,7 @@
-"""Times steps of decode attention on a GPU: the kernels of a bundle (test/gpu/make_bundle.py --llama) beside PyTorch's dense
-attention, and beside a prototype in CUDA C++ when its source is given.
+"""Times steps of decode attention on a GPU: the kernels of a bundle (test/gpu/make_bundle.py --llama) beside those of peers
+(quest_peers.py), and beside a prototype in CUDA C++ when its source is given.
 
-    python3 gpu_attention.py --bundle DIR [--only NAME] [--stages] [--hand FILE.cu] [--json FILE]
+    python3 gpu_attention.py --bundle DIR [--only NAME] [--stages] [--peers [NAME ...]] [--hand FILE.cu] [--json FILE]
 
 Every step has its own query, cache and fields; sets of them are rotated so that what is touched exceeds four times the L2
 cache. Steps run in a CUDA graph; the time is that of a replay over its steps. A step starts from finished fields.
@@ -17,6 +17,7 @@ import sys
 import torch
 
 REPLAYS, LEAST_STEPS = 25, 48
+PEERS = ("dense", "compile", "triton", "flashinfer")
 
 
 def import_runner(bundle):
@@ -127,11 +128,13 @@ def times(device, run_all, steps):
     return statistics.median(replays), min(replays), max(replays)
 
 
-def measure(device, module, runner, bundle, case, with_stages):
-    touched = bytes_of_step(case)
+def make_sets(case):
     l2 = torch.cuda.get_device_properties(0).L2_cache_size
-    count = max(2, -(-4 * l2 // touched))
-    sets = [Set(case, seed) for seed in range(count)]
+    return [Set(case, seed) for seed in range(max(2, -(-4 * l2 // bytes_of_step(case))))]
+
+
+def measure(device, module, runner, bundle, case, sets, with_stages):
+    touched, count = bytes_of_step(case), len(sets)
     plan = runner.Plan(device, module, bundle / "plans" / f"{case.name}.json")
     out = {name: torch.zeros(size // 4, device="cuda") for name, size in plan.output_bytes().items()}
     torch.cuda.synchronize()
@@ -163,40 +166,18 @@ def measure(device, module, runner, bundle, case, with_stages):
     return {"case": case.name, "bytes": touched, "sets": count, "error": error, "stages": rows, "us": rows[len(bound[0])]}
 
 
-def dense_peer(case, backend):
-    """PyTorch's attention over a dense cache of the same shape, us (median, least, greatest)."""
-    import torch.nn.functional as functional
-    from torch.nn.attention import SDPBackend, sdpa_kernel
+def peer_rows(case, sets, ours, names):
+    """A row of every peer with one of the names, also printed; the files beside this one are needed for them alone."""
+    rows = {}
+    if names:
+        import quest_peers
+        from peers import attempt, line
 
-    length, kinds = case.max_pages * case.page, {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
-    per_set = 2 * case.rows * case.kv_heads * length * case.key_dim * 2
-    count = max(2, -(-4 * torch.cuda.get_device_properties(0).L2_cache_size // per_set))
-    query = torch.randn(case.rows, case.heads, 1, case.key_dim, device="cuda", dtype=torch.bfloat16)
-    shape = (case.rows, case.kv_heads, length, case.key_dim)
-    sets = [tuple(torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in "kv") for _ in range(count)]
-    repeat = max(1, -(-LEAST_STEPS // count))
-
-    def attend(key, value):
-        functional.scaled_dot_product_attention(query, key, value, enable_gqa=case.heads != case.kv_heads)
-
-    with sdpa_kernel(kinds[backend]):
-        for key, value in sets:
-            attend(key, value)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for _ in range(repeat):
-                for key, value in sets:
-                    attend(key, value)
-    replays = []
-    for _ in range(REPLAYS):
-        start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        graph.replay()
-        stop.record()
-        stop.synchronize()
-        replays.append(start.elapsed_time(stop) * 1000 / (repeat * count))
-    return statistics.median(replays), min(replays), max(replays)
+        for name, measure in quest_peers.measures(case, sets, names, LEAST_STEPS).items():
+            rows[name] = attempt(measure, ours)
+            print(line(name, rows[name]), flush=True)
+            torch.cuda.empty_cache()
+    return rows
 
 
 def read_rate():
@@ -218,10 +199,13 @@ def main():
     parser.add_argument("--bundle", type=pathlib.Path, required=True)
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--stages", action="store_true", help="also the first launches of a step alone")
-    parser.add_argument("--peers", action="store_true", help="also PyTorch's dense attention")
+    parser.add_argument("--peers", nargs="*", metavar="NAME", help=f"also these peers (default: {' '.join(PEERS)})")
     parser.add_argument("--hand", help="source of a prototype to compile with nvcc and run; its own output is printed")
     parser.add_argument("--json", type=pathlib.Path)
     args = parser.parse_args()
+    peers = (args.peers or PEERS) if args.peers is not None else ()
+    if unknown := set(peers) - set(PEERS):
+        parser.error(f"no such peer: {', '.join(sorted(unknown))}")
     attention_case, cuda_driver, runner = import_runner(args.bundle)
     torch.cuda.init()
     device = cuda_driver.Device()
@@ -232,20 +216,19 @@ def main():
     for case in map(attention_case.Case.from_json, json.loads((args.bundle / "cases.json").read_text())):
         if args.only not in case.name or case.full or case.prefill:
             continue
-        row = measure(device, module, runner, args.bundle, case, args.stages)
-        torch.cuda.empty_cache()
+        sets = make_sets(case)
+        row = measure(device, module, runner, args.bundle, case, sets, args.stages)
         median, least, greatest = row["us"]
         line = f"{case.name:16} {median:8.2f} us ({least:.2f}-{greatest:.2f})  {row['bytes'] / median / 1e6:5.2f} TB/s"
         line += f" = {row['bytes'] / median * 1e6 / rate:4.0%} of reads  error {row['error']:.1e}"
         line += "".join(f"  first {n}: {t[0]:.2f}" for n, t in list(row["stages"].items())[:-1])
-        for backend in ("cudnn", "flash") if args.peers else ():
-            row[backend] = dense_peer(case, backend)
-            torch.cuda.empty_cache()
-            line += f"  dense {backend} {row[backend][0]:.2f}"
         print(line, flush=True)
         results.append(row)
-    if args.json:
-        args.json.write_text(json.dumps({"device": device.name, "read_rate": rate, "rows": results}, indent=1))
+        row["peers"] = peer_rows(case, sets, row["us"], peers)
+        del sets
+        torch.cuda.empty_cache()
+        if args.json:  # what is measured stays measured when a later case ends the program
+            args.json.write_text(json.dumps({"device": device.name, "read_rate": rate, "rows": results}, indent=1))
     if args.hand:
         subprocess.run(["nvcc", "-O3", "-std=c++17", "-arch=sm_90a", args.hand, "-o", "/tmp/hand"], check=True)
         subprocess.run(["/tmp/hand"], check=True)

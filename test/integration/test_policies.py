@@ -93,6 +93,18 @@ FIXED = {
         ),
         (LONG, SHORT, (1, 110), (61, 62)),
     ),
+    # Selections of a share of the head: in the growing phase, past it, and over heads that hold less than the sequence.
+    "quest-growing": Fixed(
+        GQA3,
+        rules(
+            "layers: 0, attention: {page_topk: {page: 4, budget: 24, over: 100, least: 6}}",
+            "layers: 1, attention: {page_topk: {page: 8, budget: 32, over: 70, per_query_head: true, sinks: 3}}",
+            "layers: 2, attention: {page_topk: {page: 4, budget: 13, over: 40, group: sum}}",
+            "layers: 2, kv: {h2o: {heavy: 20, recent: 12, over: 90, prefill: chunked, heads: [1]}}",
+        ),
+        (LONG, SHORT, (1, 110), (61, 62)),
+        buckets="1,2",
+    ),
     # The layers of one artifact are cut at different times.
     "h2o-chunked-and-dense": Fixed(
         GQA2,

@@ -141,7 +141,8 @@ static void checkState(const Context &context, const SessionFile &session) {
     const LayerLayout &layout = model.layers()[layer];
     for (uint32_t head = 0; head < layout.kvHeads; ++head) {
       const SequenceState::Head &one = state.heads[first[layer] + head];
-      int64_t cap = layout.caps[head];
+      // A cap grows by a slot a step at most, so extents keep up with it.
+      int64_t cap = layout.capAt(head, state.length);
       bool complete = one.extent == state.length && !one.victim;
       bool reachable =
           one.extent <= state.length && one.extent <= layout.maxSlots() &&

@@ -54,6 +54,12 @@ def Sparsity_SelectionPolicyInterface : AttrInterface<"SelectionPolicyInterface"
   }];
   let methods = [
     InterfaceMethod<"Pages that one query may read, the current one included.", "int64_t", "getPageBudget", (ins)>,
+    InterfaceMethod<[{
+        Pages (i32) that a query may read of a KV head that holds `live` tokens (i32): no fewer than the sink pages and the
+        current one, no more than `getPageBudget`; null for always that many.
+      }],
+      "::mlir::Value", "buildPageBudget",
+      (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::mlir::Value":$live), "", [{ return {}; }]>,
     InterfaceMethod<"First pages that are always kept.", "int64_t", "getSinkPages", (ins), "", [{ return 0; }]>,
     InterfaceMethod<"One selection per query head instead of per KV head.", "bool", "isPerQueryHead", (ins)>,
     InterfaceMethod<"How the scores of a group's query heads combine: true for the sum, false for the maximum.", "bool",

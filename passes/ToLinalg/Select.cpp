@@ -78,13 +78,15 @@ void sparse::lowering::lowerSelect(Emitter &e, KernelContext &k, sparsity::Selec
   SmallVector<Value> results = e.parallel({rows, selecting}, outputs, [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
     Value sequence = e.toIndex(e.extract(sequences, ivs[0]));
     Value kvHead = e.div(ivs[1], selecting / layout.getKvHeads());
-    Value extent = e.toIndex(e.extract(state["count"], {sequence, kvHead}));
-    Value used = e.ceilDiv(extent, layout.getPage());
+    // The append before has taken the victim's slot: every slot holds a token.
+    Value live = e.extract(state["count"], {sequence, kvHead});
+    Value used = e.ceilDiv(e.toIndex(live), layout.getPage());
     // The page that holds the current token: the last one, or with reused slots that of the newest slot.
     Value current = layout.getSlotted()
                         ? e.div(e.toIndex(e.extract(state["tail"], {sequence, kvHead})), layout.getPage())
                         : e.sub(used, e.index(1));
-    Value kept = e.min(used, e.index(budget));
+    Value grown = policy.buildPageBudget(e.b, e.loc, live);
+    Value kept = e.min(used, grown ? e.toIndex(grown) : e.index(budget));
 
     // Keys: the scores in integer order, forced pages above and unused ones below all.
     Value row = e.slice(scores, {ivs[0], ivs[1], e.b.getIndexAttr(0)}, {1, 1, pages}, {pages});

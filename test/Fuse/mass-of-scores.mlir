@@ -1,7 +1,7 @@
 // What slots receive follows from the scores that dense decode attention has left; a selection, or a prompt, reads keys again.
 // RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.h2o<{heads = array<i64>, heavy = 40 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 40 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=2" --sparse-fuse | FileCheck %s
-// RUN: sed 's/ POLICY/, sparsity.selection = #sparsity.page_topk<{budget = 64 : i64, group = "max", page = 16 : i64, per_query_head = false, sinks = 0 : i64}>, sparsity.kv = [#sparsity.h2o<{heads = array<i64>, heavy = 40 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 40 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
+// RUN: sed 's/ POLICY/, sparsity.selection = #sparsity.page_topk<{budget = 64 : i64, group = "max", least = 0 : i64, over = 0 : i64, page = 16 : i64, per_query_head = false, sinks = 0 : i64}>, sparsity.kv = [#sparsity.h2o<{heads = array<i64>, heavy = 40 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 40 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=2" --sparse-fuse | FileCheck %s --check-prefix=SELECTED
 
 // CHECK-LABEL: func.func @prefill

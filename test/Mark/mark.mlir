@@ -5,13 +5,13 @@
 // RUN: sparse-opt %s "--sparse-mark=policy-file=%S/Inputs/quest-and-h2o.yaml attention=all:dense kv=1-:dense" \
 // RUN:   | FileCheck %s --check-prefix=OFF
 
-// FILE-DAG: #page_topk = #sparsity.page_topk<{budget = 64 : i64, group = "sum", page = 16 : i64, per_query_head = false, sinks = 0 : i64}>
-// FILE-DAG: #page_topk1 = #sparsity.page_topk<{budget = 2048 : i64, group = "max", page = 16 : i64, per_query_head = true, sinks = 3 : i64}>
+// FILE-DAG: #page_topk = #sparsity.page_topk<{budget = 64 : i64, group = "sum", least = 0 : i64, over = 0 : i64, page = 16 : i64, per_query_head = false, sinks = 0 : i64}>
+// FILE-DAG: #page_topk1 = #sparsity.page_topk<{budget = 2048 : i64, group = "max", least = 0 : i64, over = 0 : i64, page = 16 : i64, per_query_head = true, sinks = 3 : i64}>
 // FILE-DAG: #h2o = #sparsity.h2o<{heads = array<i64>, heavy = 32 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 16 : i64}>
 // FILE-DAG: #h2o1 = #sparsity.h2o<{heads = array<i64: 1>, heavy = 32 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 16 : i64}>
 // FILE-DAG: #h2o2 = #sparsity.h2o<{heads = array<i64: 0>, heavy = 1 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 512 : i64}>
 // FILE: module attributes {sparsity.policy = "version: 1\0Arules:\0A  - layers: 0\0A    kv: {h2o: {heavy: 32, recent: 16, over: 0, least: 0, heads: [], prefill: dense}}\0A  - layers: 1\0A
-// FILE-SAME: attention: {page_topk: {page: 16, budget: 64, group: sum, per_query_head: false, sinks: 0}}\0A
+// FILE-SAME: attention: {page_topk: {page: 16, budget: 64, over: 0, least: 0, group: sum, per_query_head: false, sinks: 0}}\0A
 // FILE-LABEL: func.func @main
 // FILE: onnx.Attention
 // FILE-NOT: sparsity.selection

@@ -1,5 +1,5 @@
 // Policies decide the layout and what surrounds attention.
-// RUN: sed 's/ POLICY/, sparsity.selection = #sparsity.page_topk<{budget = 64 : i64, group = "max", page = 32 : i64, per_query_head = true, sinks = 0 : i64}>/' %S/../Inputs/one-layer.mlir.in \
+// RUN: sed 's/ POLICY/, sparsity.selection = #sparsity.page_topk<{budget = 64 : i64, group = "max", least = 0 : i64, over = 0 : i64, page = 32 : i64, per_query_head = true, sinks = 0 : i64}>/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=QUEST
 // RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.h2o<{heads = array<i64>, heavy = 8 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 8 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=H2O

@@ -4,7 +4,7 @@
 // RUN: FileCheck %s < %t.mlir
 // RUN: sparse-opt compile %s --compile-from stateful -o %t.spx
 
-#quest = #sparsity.page_topk<{budget = 64 : i64, group = "max", page = 16 : i64, per_query_head = false, sinks = 0 : i64}>
+#quest = #sparsity.page_topk<{budget = 64 : i64, group = "max", least = 0 : i64, over = 0 : i64, page = 16 : i64, per_query_head = false, sinks = 0 : i64}>
 #layout = #kvcache.layout<kv_heads = 4, key_dim = 64, value_dim = 64, page = 16, type = bf16, slotted = false, max_pages = 32, caps = [-1, -1, -1, -1], prefill_cap = none, fields = [#kvcache.field<name = "page_max", scope = page, type = bf16, shape = [64], init = 0xFF80 : bf16, content = true, counter = false>, #kvcache.field<name = "page_min", scope = page, type = bf16, shape = [64], init = 0x7F80 : bf16, content = true, counter = false>], policies = [#quest], keys_by_slot = true, fields_by_channel = true>
 
 module attributes {sparsity.target = #sparsity.target<arch = "sm_90a", multiprocessors = 132, shared_memory = 232448, clusters = true>} {

@@ -16,6 +16,7 @@ class Selection:
     sinks: int = 0
     group: str = "max"
     per_query_head: bool = False
+    over: int = 0  # tokens over which the budget grows; 0: it is constant
 
 
 @dataclasses.dataclass
@@ -72,6 +73,14 @@ class Case:
     @property
     def budget(self):
         return min(self.selection.pages, self.max_pages)
+
+    def pages_of(self, live):
+        """Pages that a query reads of a head with `live` tokens."""
+        s = self.selection
+        if s.over == 0:
+            return self.budget
+        tokens = min(s.pages * self.page, s.pages * self.page * live // s.over)
+        return min(max(tokens // self.page, s.sinks + 1), self.budget)
 
     def to_json(self):
         return dataclasses.asdict(self)
@@ -161,7 +170,8 @@ def _compress(case, state, layer, row, mass):
 def _policy(case):
     s = case.selection
     return (
-        f'#sparsity.page_topk<{{budget = {s.pages * case.page} : i64, group = "{s.group}", page = {case.page} : i64, '
+        f'#sparsity.page_topk<{{budget = {s.pages * case.page} : i64, group = "{s.group}", least = 0 : i64, '
+        f"over = {s.over} : i64, page = {case.page} : i64, "
         f"per_query_head = {str(s.per_query_head).lower()}, sinks = {s.sinks * case.page} : i64}}>"
     )
 

@@ -157,7 +157,7 @@ def select(case, cache, own_scores, sequence, h):
     keys = own_scores[:n].astype(np.float64)
     keys[current] = np.inf
     keys[: case.selection.sinks] = np.inf
-    best = np.lexsort((np.arange(n), -keys))[: min(n, case.budget)]
+    best = np.lexsort((np.arange(n), -keys))[: min(n, case.pages_of(int(cache.count[sequence, kv])))]
     return np.sort(best)
 
 

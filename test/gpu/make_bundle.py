@@ -46,6 +46,8 @@ def random_case(rng, index):
         case.selection = Selection(
             pages, rng.choice([0, 0, 1]), rng.choice(["max", "sum"]), rng.random() < 0.25
         )
+        if rng.random() < 0.3 and pages > case.selection.sinks:
+            case.selection.over = pages * page * rng.choice([1, 2, 5]) + rng.choice([0, 7])
         case.shows_list = rng.random() < 0.4
         alone = case.groups == 1 or rng.random() < 0.2
         case.fields_by_channel = alone and case.max_pages % 8 == 0 and rng.random() < 0.6
@@ -73,7 +75,8 @@ def with_dense_twins(cases):
     """The cases, and for each whose selection takes every page the dense one that must give the same bits."""
     twins = []
     for case in cases:
-        if case.selection and case.selection.pages >= case.max_pages and not case.selection.per_query_head:
+        s = case.selection
+        if s and s.pages >= case.max_pages and not s.per_query_head and not s.over:
             twins.append(dataclasses.replace(case, name=case.name + DENSE_TWIN, selection=None))
     return cases + twins
 

@@ -73,6 +73,10 @@ MODELS = (
     Model("quest-modes", ODD, chunk=31, lengths=(SHORT, (37, 100)), policy=rules(
         "layers: 0, attention: {page_topk: {page: 4, budget: 13, group: sum}}",
         "layers: 1-, attention: {page_topk: {page: 8, budget: 24, per_query_head: true, sinks: 3}}")),
+    Model("quest-growing", lengths=(SHORT, (100, 90)), checks=(("repeat",),), policy=rules(
+        "layers: 0, attention: {page_topk: {page: 16, budget: 80, over: 200, sinks: 4}}",
+        "layers: 1, attention: {page_topk: {page: 4, budget: 30, over: 150, least: 12, per_query_head: true}}",
+        "layers: 1, kv: {h2o: {heavy: 60, recent: 60, heads: [1]}}")),
     Model("h2o-quest", lengths=(SHORT, (100, 90)), policy=rules(
         "layers: 1-, attention: {page_topk: {page: 16, budget: 48}}",
         "layers: all, kv: {h2o: {heavy: 48, recent: 33, heads: [1]}}")),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import policy_draws
 import pytest
 import road
 import sparse_opt
@@ -21,6 +22,9 @@ from road import GQA2, GQA3, POLICIES, rules
 
 MHA4 = LlamaConfig(max_positions=512, layers=3, heads=4, kv_heads=4, hidden=96, vocab=300)
 LONG, SHORT = (50, 130), (3, 60)  # tokens of the prompt, and in all
+# A layer for each kind of policy, and five models: 300 cases of `page_topk`, of `streaming` and of `h2o`, each a layer's
+# policy with a length.
+LAYERS, PAGE, LENGTHS = len(policy_draws.KINDS), 4, 20
 
 
 class Fixed(NamedTuple):
@@ -93,6 +97,18 @@ FIXED = {
         ),
         (LONG, SHORT, (1, 110), (61, 62)),
     ),
+    # Selections of a share of the head: in the growing phase, past it, and over heads that hold less than the sequence.
+    "quest-growing": Fixed(
+        GQA3,
+        rules(
+            "layers: 0, attention: {page_topk: {page: 4, budget: 24, over: 100, least: 6}}",
+            "layers: 1, attention: {page_topk: {page: 8, budget: 32, over: 70, per_query_head: true, sinks: 3}}",
+            "layers: 2, attention: {page_topk: {page: 4, budget: 13, over: 40, group: sum}}",
+            "layers: 2, kv: {h2o: {heavy: 20, recent: 12, over: 90, prefill: chunked, heads: [1]}}",
+        ),
+        (LONG, SHORT, (1, 110), (61, 62)),
+        buckets="1,2",
+    ),
     # The layers of one artifact are cut at different times.
     "h2o-chunked-and-dense": Fixed(
         GQA2,
@@ -147,22 +163,13 @@ def draw_policy(rng: random.Random, kv_heads: int, layers: int, page: int) -> st
     where = ["all", "0"] + (["1-"] if layers > 1 else [])
     kind = rng.choice(["quest", "streaming", "h2o", "quest+streaming", "quest+h2o"])
     lines = []
+    heads = draw_heads(rng, kv_heads)
     if "streaming" in kind:
-        sinks, window = rng.choice([0, 1, 4, 7, 16]), rng.choice([1, 2, 5, 16, 31, 64])
-        parameters = f"sinks: {sinks}, window: {window}{draw_heads(rng, kv_heads)}"
-        lines.append(f"layers: {rng.choice(where)}, kv: {{streaming: {{{parameters}}}}}")
+        lines.append(f"layers: {rng.choice(where)}, kv: {{{policy_draws.streaming(rng, heads)}}}")
     if "h2o" in kind:
-        heavy, recent = rng.choice([0, 1, 5, 16, 40]), rng.choice([1, 2, 5, 16, 31])
-        prefill = "chunked" if rng.random() < 0.4 else "dense"
-        parameters = f"heavy: {heavy}, recent: {recent}, prefill: {prefill}{draw_heads(rng, kv_heads)}"
-        lines.append(f"layers: {rng.choice(where)}, kv: {{h2o: {{{parameters}}}}}")
+        lines.append(f"layers: {rng.choice(where)}, kv: {{{policy_draws.h2o(rng, heads)}}}")
     if "quest" in kind:
-        pages, sinks = rng.choice([1, 2, 3, 5]), rng.choice([0, 0, 1, page, page + 1])
-        sinks = sinks if -(-sinks // page) < pages else 0
-        budget = pages * page + rng.choice([0, 0, 1, page - 1])
-        group, each = rng.choice(["max", "sum"]), rng.choice(["true", "false"])
-        parameters = f"page: {page}, budget: {budget}, group: {group}, per_query_head: {each}, sinks: {sinks}"
-        lines.append(f"layers: {rng.choice(where)}, attention: {{page_topk: {{{parameters}}}}}")
+        lines.append(f"layers: {rng.choice(where)}, attention: {{{policy_draws.page_topk(rng, page)}}}")
     rng.shuffle(lines)
     return rules(*lines)
 
@@ -196,6 +203,34 @@ def test_random_policies_on_random_shapes(seed: int, tiny: Callable, compiled: C
     ids = model.ids(seed, 2, length)
     artifact = compiled(model, *options, form=form, policy=policy, chunk=chunk)
     road.verify(artifact, ids, oracle(model, policy, ids, prefill, chunk), prefill)
+
+
+def acts(oracle: Decoder, layer: int) -> bool:
+    """Whether a layer has evicted, or read less than all in its last step."""
+    selects = any(trace.pages is not None for trace in oracle.trace[layer])
+    return selects or any(len(cache.live) < oracle.length for cache in oracle.caches[layer])
+
+
+@pytest.mark.parametrize("group", [1, 2, 3, 4, 8])
+def test_a_random_policy_in_each_layer(group: int, tiny: Callable, compiled: Callable) -> None:
+    rng, kv_heads = random.Random(f"layers {group}"), policy_draws.KV_HEADS
+    config = LlamaConfig(layers=LAYERS, heads=kv_heads * group, kv_heads=kv_heads, head_dim=8, hidden=48, ffn=64,
+                         vocab=263, max_positions=256)  # fmt: skip
+    model, chunk = tiny(config, group), rng.choice([5, 6])
+    drawn = (policy_draws.layer(rng, n, kind, PAGE) for n, kind in enumerate(policy_draws.KINDS))
+    policy = rules(*(rule for layer in drawn for rule in layer))
+    print(policy)
+    context = sparse_opt.load(compiled(model, f"--page={PAGE}", policy=policy, chunk=chunk)).context(check_counts=True)
+    policies = parse_policies(policy, LAYERS, kv_heads)
+    active = [False] * LAYERS
+    for case, (prefill, length) in enumerate(policy_draws.lengths(rng, LENGTHS)):
+        ids, decoder = model.ids(case, length), Decoder(model.network, policies)
+        expected = decoder.run(ids, prefill, chunk)
+        with context.sequence() as sequence:
+            logits = road.feed(sequence, ids, [prefill] if prefill else [])
+        np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-4, err_msg=f"prompt {prefill} of {length}")
+        active = [was or acts(decoder, layer) for layer, was in enumerate(active)]
+    assert all(active), "a policy does nothing here"
 
 
 def slots(sequence: sparse_opt.Sequence) -> list[int]:

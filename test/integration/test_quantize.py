@@ -4,17 +4,22 @@ A number that lies between two codes may become either: f32 sums and the oracle'
 of one slot changes logits by a small part of what coding all of them changes, so the tolerance is a tenth of that.
 """
 
+import random
 from collections.abc import Callable
 
 import numpy as np
+import policy_draws
 import pytest
 import road
 import sparse_opt
+from common.config import LlamaConfig
 from oracles.model import Decoder
 from oracles.policy_file import parse_policies
 from road import GQA2, GQA3, rules
 from test_policies import oracle
 
+# Ten layers and five models with six lengths: 300 cases.
+LAYERS, PAGE, LENGTHS = 10, 4, 6
 # Rules with quantize, which a test takes away to see what it changes.
 CASES = {
     "int8": (GQA2, ["layers: all, kv: {quantize: {}}"]),
@@ -56,6 +61,29 @@ def test_codes_equal_their_oracle(name: str, tiny: Callable, compiled: Callable)
         change = np.abs(expected - np.stack([Decoder(model.network, plain).run(ids[0], prefill, road.CHUNK)])).max()
         assert change > 1e-2, "coding changes nothing here"
         road.verify(artifact, ids, expected, prefill, float(change) / 10)
+
+
+@pytest.mark.parametrize("group", [1, 2, 3, 4, 8])
+def test_random_codes_in_each_layer(group: int, tiny: Callable, compiled: Callable) -> None:
+    rng, kv_heads = random.Random(f"codes {group}"), policy_draws.KV_HEADS
+    config = LlamaConfig(layers=LAYERS, heads=kv_heads * group, kv_heads=kv_heads, head_dim=8, hidden=48, ffn=64,
+                         vocab=263, max_positions=256)  # fmt: skip
+    model, chunk = tiny(config, group), rng.choice([5, 6])
+    drawn = (policy_draws.coded_layer(rng, layer, PAGE) for layer in range(LAYERS))
+    policy = rules(*(rule for layer in drawn for rule in layer))
+    print(policy)
+    context = sparse_opt.load(compiled(model, f"--page={PAGE}", policy=policy, chunk=chunk)).context(check_counts=True)
+    policies, typical = parse_policies(policy, LAYERS, kv_heads), []
+    for case, (prefill, length) in enumerate(policy_draws.lengths(rng, LENGTHS)):
+        ids = model.ids(case, length)
+        expected, plain = (Decoder(model.network, p).run(ids, prefill, chunk) for p in (policies, without(policies)))
+        tolerance = float(np.abs(expected - plain).max()) / 10
+        with context.sequence() as sequence:
+            logits = road.feed(sequence, ids, [prefill] if prefill else [])
+        np.testing.assert_allclose(logits, expected, atol=tolerance, rtol=0, err_msg=f"prompt {prefill} of {length}")
+        typical.append(np.median(np.abs(logits - expected).max(axis=-1)))
+    # A number between two codes is rare, and what it changes lasts; a policy that goes wrong does so at most lengths.
+    assert np.median(typical) < 1e-3
 
 
 def test_the_reference_lowering_equals_the_oracle(tiny: Callable, compiled: Callable) -> None:

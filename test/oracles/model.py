@@ -231,7 +231,8 @@ def _decode_head(
 
     pages = None
     if attention is not None:
-        pages = page_topk.select_pages(attention, q, cache.high, cache.low, slot // cache.page)
+        policy = attention.at(len(cache.live))
+        pages = page_topk.select_pages(policy, q, cache.high, cache.low, slot // cache.page)
     if pages is not None:
         seen &= np.array([page_topk.slots_of(chosen, cache.page, cache.extent) for chosen in pages])
 

@@ -4,7 +4,7 @@ Decode only. Everything here is about one KV head: q [group, d], page bounds [P,
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,13 +13,19 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class PageTopK:
-    """`budget` counts tokens; `sinks` tokens at the front keep their pages always selected."""
+    """`budget` counts tokens; `sinks` tokens at the front keep their pages always selected.
+
+    With `over` the budget is a share of what the head holds: it is what it says from `over` tokens on, and less before, but
+    at least `least` tokens.
+    """
 
     page: int = 16
     budget: int = 2048
     group: str = "max"
     per_query_head: bool = False
     sinks: int = 0
+    over: int = 0
+    least: int = 0
 
     def __post_init__(self) -> None:
         if self.group not in ("max", "sum"):
@@ -28,6 +34,18 @@ class PageTopK:
             raise ValueError("page and budget must be positive, sinks not negative")
         if self.sinks and self.sink_pages >= self.pages:
             raise ValueError(f"{self.sink_pages} sink pages leave no room for the current page in {self.pages}")
+        if self.over == 0 and self.least != 0:
+            raise ValueError("least needs over")
+        if self.over and not self.least <= self.budget <= self.over:
+            raise ValueError("a budget grows from least to itself over at least as many tokens")
+
+    def at(self, live: int) -> "PageTopK":
+        """The policy with the constant budget that it has for a head of `live` tokens."""
+        if self.over == 0:
+            return self
+        tokens = max(self.least, min(self.budget, self.budget * live // self.over))
+        pages = max(tokens // self.page, self.sink_pages + 1)
+        return replace(self, budget=pages * self.page, over=0, least=0)
 
     @property
     def pages(self) -> int:

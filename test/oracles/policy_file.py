@@ -35,7 +35,7 @@ EVICTING = {"streaming": Streaming, "h2o": H2O, "d2o": D2O}
 MERGING = {"cam": Cam}
 
 GROWING = ["heavy", "recent", "over", "least"]
-BUDGETS = {"page_topk": ["budget"], "streaming": ["window"], "h2o": GROWING, "d2o": GROWING}
+BUDGETS = {"page_topk": ["budget", "over", "least"], "streaming": ["window"], "h2o": GROWING, "d2o": GROWING}
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 ByHead = tuple[dict[int, KVPolicy], dict[int, Cam], Quantize | None]

@@ -100,6 +100,28 @@ def test_group_reductions_differ_and_per_head_is_neither(rng: np.random.Generato
         assert list(pages) == list(top_pages(single[head], 10, {63}))
 
 
+def test_a_growing_budget_is_a_share_of_the_head() -> None:
+    policy = PageTopK(page=4, budget=26, over=100, least=9, sinks=5)
+    # Two sink pages and the current one; then nine tokens are fewer than three pages; 26 tokens are six from 100 on.
+    assert [policy.at(n).pages for n in (1, 40, 61, 62, 93, 99, 100, 5000)] == [3, 3, 3, 4, 6, 6, 6, 6]
+    assert PageTopK(page=4, budget=24, over=100, least=17).at(20).pages == 4
+    assert PageTopK(page=16, budget=64, over=1000).at(1).pages == 1
+    assert PageTopK(page=16, budget=64).at(1) == PageTopK(page=16, budget=64)
+
+
+def test_a_growing_budget_selects_as_a_constant_one(network: Network, ids: np.ndarray) -> None:
+    policy = PageTopK(page=4, budget=20, over=70, least=8)
+    decoder = Decoder(network, LayerPolicy(policy))
+    decoder.run(ids[:20], 20)
+    read = []
+    for n, token in enumerate(ids[20:], 21):
+        decoder.decode(int(token))
+        (head, *_), *_ = decoder.trace
+        read.append(len(head.pages[0]))
+        assert read[-1] == policy.at(n).pages
+    assert read == sorted(read) and read[0] == 2 and read[-1] == 5
+
+
 def test_ties_go_to_the_lower_index() -> None:
     np.testing.assert_array_equal(top_pages(np.zeros(9), 4, {6}), [0, 1, 2, 6])
     np.testing.assert_array_equal(top_pages(np.array([1.0, 3, 2, 3, 2, 3]), 4, {0}), [0, 1, 3, 5])

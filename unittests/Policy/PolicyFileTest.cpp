@@ -76,7 +76,7 @@ TEST_F(PolicyTest, DefaultsAreWrittenOut) {
             "version: 1\n"
             "rules:\n"
             "  - layers: all\n"
-            "    attention: {page_topk: {page: 16, budget: 2048, group: max, per_query_head: false, sinks: 0}}\n"
+            "    attention: {page_topk: {page: 16, budget: 2048, over: 0, least: 0, group: max, per_query_head: false, sinks: 0}}\n"
             "    kv: {h2o: {heavy: 512, recent: 512, over: 0, least: 0, heads: [], prefill: dense}}\n");
 }
 
@@ -90,13 +90,13 @@ TEST_F(PolicyTest, LaterRulesWinPerLayerAndKey) {
             "version: 1\n"
             "rules:\n"
             "  - layers: 0\n"
-            "    attention: {page_topk: {page: 4, budget: 8, group: max, per_query_head: false, sinks: 0}}\n"
+            "    attention: {page_topk: {page: 4, budget: 8, over: 0, least: 0, group: max, per_query_head: false, sinks: 0}}\n"
             "    kv: {h2o: {heavy: 1, recent: 1, over: 0, least: 0, heads: [], prefill: dense}}\n"
             "  - layers: 1\n"
-            "    attention: {page_topk: {page: 16, budget: 2048, group: max, per_query_head: false, sinks: 0}}\n"
+            "    attention: {page_topk: {page: 16, budget: 2048, over: 0, least: 0, group: max, per_query_head: false, sinks: 0}}\n"
             "    kv: {streaming: {sinks: 1, window: 2, heads: []}}\n"
             "  - layers: 2\n"
-            "    attention: {page_topk: {page: 4, budget: 8, group: max, per_query_head: false, sinks: 0}}\n");
+            "    attention: {page_topk: {page: 4, budget: 8, over: 0, least: 0, group: max, per_query_head: false, sinks: 0}}\n");
 }
 
 TEST_F(PolicyTest, AlikeLayersAreOneRule) {

@@ -29,6 +29,8 @@ LayerLayout sparse::runtime::makeLayout(uint32_t page, uint64_t pageBytes,
     c.shape = shape;
     c.scope = scope;
     c.axis = axis;
+    // The bounds follow from the keys of their page.
+    c.content = scope == Scope::Page && dtype == DType::F32;
     encodeElement(dtype, init, c.init);
     l.components.push_back(c);
   };
@@ -198,7 +200,9 @@ std::string CacheDevice::compact(uint32_t seq, Place place, uint32_t random) {
           {keyAt(seq, place, slot), valueAt(seq, place, slot), position[slot]});
   std::vector<Gathered> stay = live;
   for (const Departure &departure : chooseDepartures(
-           live.size(), static_cast<size_t>(layout.caps[place.head]), random)) {
+           live.size(),
+           static_cast<size_t>(layout.capAt(place.head, cache.length(seq))),
+           random)) {
     if (merges(layout))
       stay[departure.target].value += live[departure.leaves].value;
     stay[departure.leaves].position = -1;

@@ -16,7 +16,9 @@ enum class Bug {
   DecodeForgetsVictim,
   TrimKeepsCount,
   MergeIsForgotten,
-  CompactionKeepsBounds
+  CompactionKeepsBounds,
+  RestoreForgetsFields,
+  BlockIsTakenLate
 };
 
 /// A layout with bounds of the keys of each page; with `byChannel` the field

@@ -77,6 +77,7 @@ std::vector<uint32_t> CacheModel::live() const {
 void CacheModel::append(uint32_t seq, int32_t token, bool decode) {
   ModelSequence &sequence = sequences.at(seq);
   int32_t position = static_cast<int32_t>(sequence.length++);
+  sequence.tokens.push_back(token);
   for (uint32_t l = 0; l < layers.size(); ++l)
     for (uint32_t h = 0; h < layers[l].kvHeads; ++h) {
       ModelHead &to = head(seq, {l, h});
@@ -107,7 +108,8 @@ void CacheModel::evict(uint32_t seq, Place place, size_t slot, size_t target) {
 void CacheModel::compact(uint32_t seq, Place place, uint32_t random) {
   ModelHead &of = head(seq, place);
   const LayerLayout &layout = layers[place.layer];
-  size_t cap = static_cast<size_t>(layout.caps[place.head]);
+  size_t cap =
+      static_cast<size_t>(layout.capAt(place.head, sequences.at(seq).length));
   if (of.slots.size() > cap)
     sequences.at(seq).evicted = true;
   if (of.victim >= 0)
@@ -150,6 +152,7 @@ void CacheModel::trim(uint32_t seq, uint64_t n) {
   if (n == sequence.length)
     return;
   sequence.length = n;
+  sequence.tokens.resize(n);
   for (uint32_t l = 0; l < layers.size(); ++l)
     for (ModelHead &head : sequence.heads[l]) {
       head.slots.resize(n);

@@ -68,6 +68,7 @@ struct ModelHead {
 struct ModelSequence {
   bool evicted = false;
   uint64_t length = 0;
+  std::vector<int32_t> tokens;
   std::vector<std::vector<ModelHead>> heads; ///< [layer][head]
 };
 
@@ -80,6 +81,8 @@ public:
   void destroy(uint32_t seq) { sequences.erase(seq); }
   void clear(uint32_t seq) { create(seq); }
   void fork(uint32_t from, uint32_t to) { sequences[to] = sequences.at(from); }
+  /// A sequence as `one` was when somebody looked at it.
+  void put(uint32_t seq, const ModelSequence &one) { sequences[seq] = one; }
   bool canTrim(uint32_t seq, uint64_t n) const;
   void trim(uint32_t seq, uint64_t n);
 

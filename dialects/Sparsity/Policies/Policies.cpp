@@ -26,16 +26,30 @@ Value sparse::sparsity::f32Constant(OpBuilder &b, Location loc, double value) {
   return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value));
 }
 
-Value sparse::sparsity::budgetAt(OpBuilder &b, Location loc, int64_t most, BudgetGrowth growth, Value newest) {
-  if (growth.over == 0)
-    return i32Constant(b, loc, most);
-  auto wide = [&](int64_t value) -> Value { return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value)); };
-  // Products of two i32 need 64 bits.
-  Value length = arith::AddIOp::create(b, loc, arith::ExtSIOp::create(b, loc, b.getI64Type(), newest), wide(1));
+static Value wide(OpBuilder &b, Location loc, int64_t value) {
+  return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value));
+}
+
+/// `length` in 64 bits, which products of two i32 need.
+static Value grown(OpBuilder &b, Location loc, int64_t most, BudgetGrowth growth, Value length) {
+  auto wide = [&](int64_t value) { return ::wide(b, loc, value); };
   Value share = arith::DivSIOp::create(b, loc, arith::MulIOp::create(b, loc, length, wide(most)), wide(growth.over));
   Value capped = arith::MinSIOp::create(b, loc, share, wide(most));
   Value slots = arith::MaxSIOp::create(b, loc, capped, wide(growth.least));
   return arith::TruncIOp::create(b, loc, b.getI32Type(), slots);
+}
+
+Value sparse::sparsity::budgetAt(OpBuilder &b, Location loc, int64_t most, BudgetGrowth growth, Value newest) {
+  if (growth.over == 0)
+    return i32Constant(b, loc, most);
+  Value last = arith::ExtSIOp::create(b, loc, b.getI64Type(), newest);
+  return grown(b, loc, most, growth, arith::AddIOp::create(b, loc, last, wide(b, loc, 1)));
+}
+
+Value sparse::sparsity::budgetOf(OpBuilder &b, Location loc, int64_t most, BudgetGrowth growth, Value length) {
+  if (growth.over == 0)
+    return i32Constant(b, loc, most);
+  return grown(b, loc, most, growth, arith::ExtSIOp::create(b, loc, b.getI64Type(), length));
 }
 
 std::string sparse::sparsity::whyNotGrowth(BudgetGrowth growth, int64_t most) {

@@ -15,6 +15,8 @@ mlir::Value i32Constant(mlir::OpBuilder &b, mlir::Location loc, int64_t value);
 mlir::Value f32Constant(mlir::OpBuilder &b, mlir::Location loc, double value);
 /// A budget of at most `most` slots as i32 when the newest token is at position `newest` (i32); docs/architecture.md §6.
 mlir::Value budgetAt(mlir::OpBuilder &b, mlir::Location loc, int64_t most, BudgetGrowth growth, mlir::Value newest);
+/// The same for `length` tokens (i32), not the position of the newest.
+mlir::Value budgetOf(mlir::OpBuilder &b, mlir::Location loc, int64_t most, BudgetGrowth growth, mlir::Value length);
 /// Why a budget of `most` slots can't grow so; empty when it can.
 std::string whyNotGrowth(BudgetGrowth growth, int64_t most);
 /// Why `heads` does not name KV heads of the layer; empty when it does.

@@ -5,10 +5,24 @@
 using namespace sparse;
 using namespace sparse::device;
 
+static Value pagesOf(Device &d, kvcache::LayoutAttr layout, Value slots) {
+  return d.divU(d.add(slots, d.i32(layout.getPage() - 1)), layout.getPage());
+}
+
 Value sparse::device::pagesInUse(DeviceKernel &k, LayerBuffers &layer, Value sequence, Value kvHead) {
+  return pagesOf(k.d, layer.layout, k.load(layer["count"], {sequence, kvHead}));
+}
+
+SelectedPages::SelectedPages(DeviceKernel &k, LayerBuffers &layer, sparsity::SelectOp op, Value sequence,
+                             Value kvHead) {
   Device &d = k.d;
-  return d.divU(d.add(k.load(layer["count"], {sequence, kvHead}), d.i32(layer.layout.getPage() - 1)),
-                layer.layout.getPage());
+  // The append before has taken the victim's slot: every slot holds a token.
+  Value live = k.load(layer["count"], {sequence, kvHead});
+  used = pagesOf(d, layer.layout, live);
+  budget = cast<sparsity::SelectionPolicyInterface>(op.getPolicy()).buildPageBudget(d.b, d.loc, live);
+  if (!budget)
+    budget = d.i32(cast<RankedTensorType>(op.getIndices().getType()).getDimSize(2));
+  pages = d.minS(used, budget);
 }
 
 PageList::PageList(DeviceKernel &k, Value state, Value positions, Value sequences, int64_t selecting, Value row,

@@ -36,6 +36,13 @@ private:
 /// Pages in use by a KV head of a sequence, after the layer's counter.
 Value pagesInUse(DeviceKernel &k, LayerBuffers &layer, Value sequence, Value kvHead);
 
+/// What a selection reads of a KV head: `pages` of the `used` ones, all if the budget allows as many (i32).
+struct SelectedPages {
+  SelectedPages(DeviceKernel &k, LayerBuffers &layer, sparsity::SelectOp op, Value sequence, Value kvHead);
+
+  Value used, budget, pages;
+};
+
 /// f32 vector of `width` neighbours in the last dimension of a buffer of floats; wide loads when the buffer allows them.
 Value loadRow(DeviceKernel &k, const Buffer &buffer, ValueRange indices, int64_t width);
 

@@ -112,10 +112,10 @@ struct BlockSelection {
   LayerBuffers &layer;
   Buffer &scores;
   PageList &list;
-  int64_t sinks, budget, warps, ofThread;
+  int64_t sinks, warps, ofThread;
   Threshold threshold;
   Span chosen, table, stage, totals; // {logical, physical} of the block's segment; pool pages; keys; of each warp
-  Value firstPage, used, current;
+  Value firstPage, used, budget, current;
   SmallVector<Value> keys;
 
   /// What needs nothing of the launch before: the list's page table.
@@ -192,7 +192,7 @@ void BlockSelection::loadKeys() {
 }
 
 void BlockSelection::select(Value first, Value length) {
-  Value all = d.cmp(arith::CmpIPredicate::sle, used, d.i32(budget)), none = d.i32(0);
+  Value all = d.cmp(arith::CmpIPredicate::sle, used, budget), none = d.i32(0);
   Value forcedSinks = d.minS(d.i32(sinks), used);
   Value hasCurrent = d.bitAnd(d.ge(current, forcedSinks), d.lt(current, used));
   Value forced = d.add(forcedSinks, arith::ExtUIOp::create(d.b, d.loc, d.b.getI32Type(), hasCurrent));
@@ -286,7 +286,6 @@ static LogicalResult emit(DeviceKernel &k) {
   kvcache::LayoutAttr layout = layer.layout;
   ArrayRef<int64_t> shape = shapeOf(op.getTop()); // [T, Hs, S, G]
   int64_t selecting = shape[1], blocks = shape[2], groups = shape[3], dv = layout.getValueDim();
-  int64_t budget = shapeOf(step.select.getIndices())[2];
   k.grid = {blocks, selecting, shape[0]};
   constexpr int64_t warps = kAttendWarps, threads = warps * kWarp;
   k.block = {threads, 1, 1};
@@ -300,16 +299,17 @@ static LogicalResult emit(DeviceKernel &k) {
     arriveOnly(d);
   // The launch before scores; all else was written by launches that it has waited for.
   PageList list(k, op.getState(), op.getPositions(), op.getSequences(), selecting, row, head);
-  Value used = pagesInUse(k, layer, list.sequence, list.kvHead);
+  SelectedPages selected(k, layer, step.select, list.sequence, list.kvHead);
+  Value used = selected.used;
   Value current = layout.getSlotted() ? d.divU(k.load(layer["tail"], {list.sequence, list.kvHead}), layout.getPage())
                                       : d.sub(used, d.i32(1));
-  list.pages = d.minS(used, d.i32(budget));
+  list.pages = selected.pages;
   int64_t sinks = cast<sparsity::SelectionPolicyInterface>(step.select.getPolicy()).getSinkPages();
-  BlockSelection selection{k, d, layer, k.buffer(step.select.getScores()), list, sinks, budget, warps,
+  BlockSelection selection{k, d, layer, k.buffer(step.select.getScores()), list, sinks, warps,
                            keysOfThread(layout.getMaxPages(), threads), Threshold(d, threads),
                            d.dynamicShared(i32, memory.chosen), d.dynamicShared(i32, memory.table),
                            d.dynamicShared(d.b.getF32Type(), memory.stage), d.shared(i32, warps, "totals"), {}, used,
-                           current, {}};
+                           selected.budget, current, {}};
   selection.prepare();
   QueryFragments queries =
       QueryFragments::load(k, k.buffer(op.getQuery()), row, d.mul(head, d.i32(groups)), d.i32(groups),

@@ -129,13 +129,15 @@ static LogicalResult emit(DeviceKernel &k) {
   LayerBuffers &layer = k.layer(op.getState());
   kvcache::LayoutAttr layout = layer.layout;
   Buffer &scores = k.buffer(op.getScores()), &indices = k.results[0]; // [T, Hs, pages], [T, Hs, budget]
-  int64_t selecting = scores.size(1), budget = indices.size(2);
+  int64_t selecting = scores.size(1);
   int64_t threads = std::min<int64_t>(kMostThreads, llvm::alignTo(scores.size(2), kWarp));
   k.grid = {selecting, scores.size(0), 1};
   k.block = {threads, 1, 1};
 
   Value head = d.blockId(0), row = d.blockId(1), kvHead = d.divU(head, selecting / layout.getKvHeads());
-  Value sequence = k.load(k.buffer(op.getSequences()), {row}), used = pagesInUse(k, layer, sequence, kvHead);
+  Value sequence = k.load(k.buffer(op.getSequences()), {row});
+  SelectedPages selected(k, layer, op, sequence, kvHead);
+  Value used = selected.used, kept = selected.pages;
   // The page that holds the current token: the last one, or with reused slots that of the newest slot.
   Value current = layout.getSlotted() ? d.divU(k.load(layer["tail"], {sequence, kvHead}), layout.getPage())
                                       : d.sub(used, d.i32(1));
@@ -143,7 +145,7 @@ static LogicalResult emit(DeviceKernel &k) {
   int64_t sinks = cast<sparsity::SelectionPolicyInterface>(op.getPolicy()).getSinkPages();
   SelectBlock block{k,    d,    scores, threads, sinks, row, head, used, current, d.shared(i32, kBins, "histogram"),
                     d.shared(i32, 2, "found"), d.shared(i32, 2 * threads / kWarp, "totals")};
-  Value kept = d.minS(used, d.i32(budget)), thread = d.threadId();
+  Value thread = d.threadId();
   d.ifThen(d.eq(thread, d.i32(0)), [&] { k.store(kept, k.results[1], {row, head}); });
   auto selectSome = [&]() -> SmallVector<Value> {
     SmallVector<Value> state{d.i32(0), kept};
@@ -156,7 +158,7 @@ static LogicalResult emit(DeviceKernel &k) {
     d.loop(thread, used, d.i32(threads), [&](Value page) { k.store(page, indices, {row, head, page}); });
     return {};
   };
-  d.ifThenElse(d.lt(d.i32(budget), used), selectSome, takeAll);
+  d.ifThenElse(d.lt(selected.budget, used), selectSome, takeAll);
   return success();
 }
 

@@ -16,7 +16,7 @@ func.func private @f() attributes {sparsity.kv = #sparsity.streaming<{sinks = 4,
 // -----
 
 // expected-error @below {{'sparsity.kv' must be an array of KV policies}}
-func.func private @f() attributes {sparsity.kv = [#sparsity.page_topk<{page = 16, budget = 64, group = "max", per_query_head = false, sinks = 0}>]}
+func.func private @f() attributes {sparsity.kv = [#sparsity.page_topk<{page = 16, budget = 64, over = 0, least = 0, group = "max", per_query_head = false, sinks = 0}>]}
 
 // -----
 
@@ -25,28 +25,28 @@ module attributes {sparsity.policy = 1 : i64} {}
 
 // -----
 
-// expected-error @below {{'page_topk' has no parameter 'bugdet'; legal: 'page', 'budget', 'group', 'per_query_head', 'sinks'}}
+// expected-error @below {{'page_topk' has no parameter 'bugdet'; legal: 'page', 'budget', 'over', 'least', 'group', 'per_query_head', 'sinks'}}
 func.func private @f() attributes {test.a = #sparsity.page_topk<{page = 16, bugdet = 64}>}
 
 // -----
 
 // expected-error @below {{'budget' of 'page_topk' is 0 : i64; legal: an integer from 1 to 1073741823}}
-func.func private @f() attributes {test.a = #sparsity.page_topk<{page = 16, budget = 0, group = "max", per_query_head = false, sinks = 0}>}
+func.func private @f() attributes {test.a = #sparsity.page_topk<{page = 16, budget = 0, over = 0, least = 0, group = "max", per_query_head = false, sinks = 0}>}
 
 // -----
 
 // expected-error @below {{'budget' of 'page_topk' is 64 : i32; legal: an integer from 1 to 1073741823}}
-func.func private @f() attributes {test.a = #sparsity.page_topk<{page = 16, budget = 64 : i32, group = "max", per_query_head = false, sinks = 0}>}
+func.func private @f() attributes {test.a = #sparsity.page_topk<{page = 16, budget = 64 : i32, over = 0, least = 0, group = "max", per_query_head = false, sinks = 0}>}
 
 // -----
 
 // expected-error @below {{'group' of 'page_topk' is "mean"; legal: max or sum}}
-func.func private @f() attributes {test.a = #sparsity.page_topk<{page = 16, budget = 64, group = "mean", per_query_head = false, sinks = 0}>}
+func.func private @f() attributes {test.a = #sparsity.page_topk<{page = 16, budget = 64, over = 0, least = 0, group = "mean", per_query_head = false, sinks = 0}>}
 
 // -----
 
 // expected-error @below {{'per_query_head' of 'page_topk' is 1 : i64; legal: true or false}}
-func.func private @f() attributes {test.a = #sparsity.page_topk<{page = 16, budget = 64, group = "max", per_query_head = 1, sinks = 0}>}
+func.func private @f() attributes {test.a = #sparsity.page_topk<{page = 16, budget = 64, over = 0, least = 0, group = "max", per_query_head = 1, sinks = 0}>}
 
 // -----
 
@@ -81,7 +81,7 @@ func.func private @f() attributes {test.a = #sparsity.cam<{followers = 4, mode =
 // -----
 
 // expected-error @below {{'sparsity.kv' must be an array of KV policies}}
-func.func private @f() attributes {sparsity.kv = [#sparsity.page_topk<{page = 16, budget = 64, group = "max", per_query_head = false, sinks = 0}>]}
+func.func private @f() attributes {sparsity.kv = [#sparsity.page_topk<{page = 16, budget = 64, over = 0, least = 0, group = "max", per_query_head = false, sinks = 0}>]}
 
 // -----
 

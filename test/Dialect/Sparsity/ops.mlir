@@ -3,15 +3,15 @@
 // RUN: sparse-opt %s --emit-bytecode | sparse-opt | FileCheck %s
 
 // Policies print by their method's name, also inside a layout.
-// CHECK-DAG: #page_topk = #sparsity.page_topk<{budget = 64 : i64, group = "sum", page = 4 : i64, per_query_head = false, sinks = 3 : i64}>
+// CHECK-DAG: #page_topk = #sparsity.page_topk<{budget = 64 : i64, group = "sum", least = 0 : i64, over = 0 : i64, page = 4 : i64, per_query_head = false, sinks = 3 : i64}>
 // CHECK-DAG: #h2o = #sparsity.h2o<{heads = array<i64: 0>, heavy = 3 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 5 : i64}>
 // CHECK-DAG: #streaming = #sparsity.streaming<{heads = array<i64>, sinks = 4 : i64, window = 60 : i64}>
 // CHECK-DAG: #layout = #kvcache.layout<{{.*}}policies = [#page_topk]>
 // CHECK-DAG: !layer = !kvcache.layer<#layout>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32,
     slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [],
-    policies = [#sparsity.page_topk<{page = 4, budget = 64, group = "sum", per_query_head = false, sinks = 3}>]>>
-#quest = #sparsity.page_topk<{page = 4, budget = 64, group = "sum", per_query_head = false, sinks = 3}>
+    policies = [#sparsity.page_topk<{page = 4, budget = 64, over = 0, least = 0, group = "sum", per_query_head = false, sinks = 3}>]>>
+#quest = #sparsity.page_topk<{page = 4, budget = 64, over = 0, least = 0, group = "sum", per_query_head = false, sinks = 3}>
 
 // CHECK-LABEL: func.func @decode
 // CHECK-SAME: %[[IDS:.*]]: tensor<2xi32>, %[[S:.*]]: !layer

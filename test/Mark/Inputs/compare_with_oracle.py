@@ -38,7 +38,13 @@ def pick_rule(rng: random.Random) -> str:
     group = rng.choice(["max", "sum"])
     heavy, recent, window = rng.randrange(9), rng.randrange(1, 9), rng.randrange(1, 99)
     attention = rng.choice(
-        ["dense: {}", "page_topk: ", f"page_topk: {{page: {page}, budget: {recent}%}}", f"page_topk: {{page: {page}, budget: {page * pages}, group: {group}}}"]
+        [
+            "dense: {}",
+            "page_topk: ",
+            f"page_topk: {{page: {page}, budget: {recent}%}}",
+            f"page_topk: {{page: {page}, budget: {page * pages}, group: {group}}}",
+            f"page_topk: {{page: {page}, budget: {recent}%, over: {recent + heavy}%, least: {page}}}",
+        ]
     )
     kv = rng.choice(
         [

@@ -22,6 +22,8 @@ const PolicySpec &PageTopKAttr::getSpec() {
       "Quest, arXiv 2406.10774",
       {{"page", Kind::Integer, "tokens of a page", 16, "", {}, 1},
        {"budget", Kind::Budget, "tokens a query may read, the current page included", 2048, "", {}, 1},
+       {"over", Kind::Budget, "the tokens in a head up to which the budget grows with them; 0: it is constant", 0, "", {}, 0},
+       {"least", Kind::Budget, "tokens a query may read of a head however short; with over", 0, "", {}, 0},
        {"group", Kind::Choice, "how the query heads of a KV head share a selection", 0, "max", groups},
        {"per_query_head", Kind::Boolean, "select for each query head on its own", 0},
        {"sinks", Kind::Integer, "first tokens whose pages are always read", 0, "", {}, 0}}};
@@ -41,7 +43,7 @@ std::string PageTopKAttr::whyNot(const LayerFacts &) const {
     return llvm::formatv("a budget of {0} pages is too small for {1} sink pages and the current one; legal: a budget "
                          "of at least {2} tokens",
                          getPageBudget(), getSinkPages(), (getSinkPages() + 1) * page);
-  return "";
+  return whyNotGrowth({intParam(getParams(), "over"), intParam(getParams(), "least")}, budget);
 }
 
 std::string PageTopKAttr::whyNotWith(Attribute) const { return ""; }
@@ -49,6 +51,14 @@ std::string PageTopKAttr::whyNotWith(Attribute) const { return ""; }
 int64_t PageTopKAttr::getPageConstraint() const { return intParam(getParams(), "page"); }
 int64_t PageTopKAttr::getPageBudget() const {
   return std::max<int64_t>(1, intParam(getParams(), "budget") / intParam(getParams(), "page"));
+}
+Value PageTopKAttr::buildPageBudget(OpBuilder &b, Location loc, Value live) const {
+  int64_t page = intParam(getParams(), "page"), over = intParam(getParams(), "over");
+  if (over == 0)
+    return {};
+  int64_t least = std::max(intParam(getParams(), "least"), (getSinkPages() + 1) * page);
+  Value tokens = budgetOf(b, loc, intParam(getParams(), "budget"), {over, least}, live);
+  return arith::DivSIOp::create(b, loc, tokens, i32Constant(b, loc, page));
 }
 int64_t PageTopKAttr::getSinkPages() const {
   return llvm::divideCeil(intParam(getParams(), "sinks"), intParam(getParams(), "page"));

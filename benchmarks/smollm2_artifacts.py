@@ -39,11 +39,13 @@ ARTIFACTS: dict[str, tuple[str, list[str]]] = {
     },
     "mixed": (DECOMPOSED, ["--buckets=1,8", "--policy=mixed.yaml"]),
     "h2o-2048": (DECOMPOSED, ["--buckets=1", "--kv=h2o:heavy=1024,recent=1024"]),
+    "h2o-2048-int8": (DECOMPOSED, ["--buckets=1", *BF16, "--kv=h2o:heavy=1024,recent=1024", "--kv=quantize"]),
     "quest-1024": (DECOMPOSED, ["--buckets=1", "--attention=2-:page_topk:page=16,budget=1024"]),
     "quest-sinks-1024": (DECOMPOSED, ["--buckets=1", "--attention=2-:page_topk:page=16,budget=1024,sinks=4"]),
     "h2o-1024": (DECOMPOSED, ["--buckets=1", "--kv=h2o:heavy=512,recent=512"]),
     "streaming-1024": (DECOMPOSED, ["--buckets=1", "--kv=streaming:sinks=4,window=1020"]),
     "long-dense-bf16": (DECOMPOSED, ["--buckets=1", *BF16, *LONG]),
+    "long-h2o-bf16": (DECOMPOSED, ["--buckets=1", *BF16, *LONG, "--kv=h2o:heavy=1024,recent=1024"]),
     "long-quest-bf16": (DECOMPOSED, ["--buckets=1", *BF16, *LONG, "--attention=2-:page_topk:page=16,budget=1024"]),
 }
 

@@ -24,7 +24,9 @@ def draw_base(rng: random.Random) -> str:
 def draw_cam(rng: random.Random, kv_heads: int) -> str:
     mode, seed = rng.choice(["bernoulli", "expectation"]), rng.randrange(1000)
     heads = f", heads: [{rng.randrange(kv_heads)}]" if rng.random() < 0.25 else ""
-    return f"{draw_base(rng)}, cam: {{followers: {rng.choice([1, 3, 8, 32])}, mode: {mode}, seed: {seed}{heads}}}"
+    attention = rng.choice(["gathered", "gathered", "step"])
+    followers = rng.choice([1, 3, 8, 32])
+    return f"{draw_base(rng)}, cam: {{followers: {followers}, mode: {mode}, attention: {attention}, seed: {seed}{heads}}}"
 
 
 def draw_d2o(rng: random.Random, kv_heads: int) -> str:

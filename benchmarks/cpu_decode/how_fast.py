@@ -158,7 +158,16 @@ def quest_32k(bench: Bench) -> Iterator[Row]:
     yield Row("whole token at 32K, bf16, Quest 1,024", *times, "dense", 0.5, 0.42)
 
 
-GROUPS = {"f32": f32, "bf16": bf16, "8k": quest_8k, "32k": quest_32k}
+def h2o_8k(bench: Bench) -> Iterator[Row]:
+    """A quarter of the context, by H2O: the prompt is read, since what stays depends on it."""
+    dense, evicting = "long-dense-bf16", "long-h2o-bf16"
+    near, far = cases = [Case("decode", bench.arguments.tokens, context) for context in (NEAR_NOTHING, 8192)]
+    bench.measure({name: lambda name=name: bench.artifact(name) for name in (dense, evicting)}, cases)
+    parts = (bench.time(name, far) - bench.time(name, near) for name in (evicting, dense))
+    yield Row("attention part at 8K, bf16, H2O 25 %", *parts, "dense", 0.4, 0.3)
+
+
+GROUPS = {"f32": f32, "bf16": bf16, "8k": quest_8k, "32k": quest_32k, "h2o": h2o_8k}
 
 
 def print_results(results: list[Result]) -> None:

@@ -27,7 +27,8 @@ from shape_bench import POLICY  # noqa: E402
 
 SCRIPTS = (
     *(HERE / f"{name}.py" for name in ("gpu_parts", "gpu_timing", "gpu_cases", "shape_bench")),
-    *(ROOT / "benchmarks" / name / f"{name}.py" for name in ("gpu_attention", "gpu_decode_step", "gpu_prefill")),
+    *sorted((ROOT / "benchmarks" / "gpu_attention").glob("*.py")),
+    *(ROOT / "benchmarks" / name / f"{name}.py" for name in ("gpu_decode_step", "gpu_prefill")),
     ROOT / "test" / "gpu" / "run_suite.py",
 )
 BF16 = ("--weights=none", "--weights-dtype=bf16")

@@ -13,6 +13,10 @@ OTHERS = {
     "int8": "layers: all, kv: {quantize: {format: int8}}",
     "fp8": "layers: all, kv: {quantize: {format: fp8}}",
     "h2o-int8-1024": "layers: all, kv: {h2o: {heavy: 512, recent: 512}, quantize: {format: int8}}",
+    "cam-step-1024": "layers: all, kv: {h2o: {heavy: 512, recent: 512}, cam: {attention: step}}",
+    "cam-step-expectation-1024": "layers: all, kv: {h2o: {heavy: 512, recent: 512}, cam: {attention: step, mode: expectation}}",
+    "cam-streaming-1024": "layers: all, kv: {streaming: {sinks: 4, window: 1020}, cam: {}}",
+    "cam-step-streaming-1024": "layers: all, kv: {streaming: {sinks: 4, window: 1020}, cam: {attention: step}}",
     "d2o-values-1024": "layers: all, kv: {d2o: {heavy: 512, recent: 512, merge_keys: false}}",
 }
 

@@ -70,7 +70,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tool")
     parser.add_argument("--only", help="checks this class alone")
-    parser.add_argument("--no-limits", action="store_true", help="ignores time and memory (for sanitizers)")
+    parser.add_argument("--no-limits", action="store_true", help="ignores time and memory (for sanitizers and Debug builds)")
     args = parser.parse_args()
     names = [args.only] if args.only else list(malformed.CLASSES)
     with tempfile.TemporaryDirectory() as scratch:

@@ -4,7 +4,7 @@
 // RUN: FileCheck %s < %t.mlir
 // RUN: sparse-opt compile %s --compile-from stateful -o %t.spx
 
-#cam = #sparsity.cam<{followers = 32 : i64, heads = array<i64>, mode = "bernoulli", seed = 0 : i64}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 32 : i64, heads = array<i64>, mode = "bernoulli", seed = 0 : i64}>
 #d2o = #sparsity.d2o<{alpha = 5.000000e-01 : f64, beta = 5.000000e-01 : f64, heads = array<i64>, heavy = 64 : i64, least = 0 : i64, merge_keys = true, mode = "code", over = 0 : i64, prefill = "dense", recent = 64 : i64, sinks = 4 : i64}>
 #h2o = #sparsity.h2o<{heads = array<i64>, heavy = 64 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 64 : i64}>
 #over_h2o = #kvcache.layout<kv_heads = 2, key_dim = 64, value_dim = 64, page = 16, type = bf16, slotted = true, max_pages = 33, caps = [128, 128], prefill_cap = end, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>, #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = [#h2o, #cam], keys_by_slot = true>

@@ -1,5 +1,5 @@
 // Merging changes the cache in place and allocates nothing of its size; every draw is arithmetic in the kernel.
-// RUN: sed 's/ POLICY/, sparsity.selection = #sparsity.page_topk<{budget = 64 : i64, group = "max", least = 0 : i64, over = 0 : i64, page = 16 : i64, per_query_head = false, sinks = 0 : i64}>, sparsity.kv = [#sparsity.h2o<{heads = array<i64>, heavy = 40 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 40 : i64}>, #sparsity.cam<{followers = 6 : i64, mode = "bernoulli", seed = 3 : i64, heads = array<i64>}>]/' %S/../Inputs/one-layer.mlir.in \
+// RUN: sed 's/ POLICY/, sparsity.selection = #sparsity.page_topk<{budget = 64 : i64, group = "max", least = 0 : i64, over = 0 : i64, page = 16 : i64, per_query_head = false, sinks = 0 : i64}>, sparsity.kv = [#sparsity.h2o<{heads = array<i64>, heavy = 40 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 40 : i64}>, #sparsity.cam<{attention = "gathered", followers = 6 : i64, mode = "bernoulli", seed = 3 : i64, heads = array<i64>}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=2" --sparse-fuse --sparse-set-strategy --sparse-convert-to-linalg -o %t.linalg
 // RUN: FileCheck %s --check-prefix=LINALG < %t.linalg
 // RUN: sparse-opt %t.linalg --sparse-cpu-kernels -o %t.kernels

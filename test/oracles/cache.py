@@ -10,7 +10,7 @@ Array = np.ndarray
 
 
 class HeadCache:
-    """Slot s holds one token: its rotated key, its value, its position (−1: free) and the mass it gathered.
+    """Slot s holds one token: its rotated key, its value, its position (−1: free) and the mass it gathered, and received last.
 
     The bounds of a page are those of every key written to it since the last compaction: a reused slot widens them, so
     they stay valid, if looser (methods.md §1.10). `stored` is what readers see of rows [n, d] that were written.
@@ -25,6 +25,7 @@ class HeadCache:
         self.values = np.empty((0, head_dim), dtype)
         self.position = np.empty(0, np.int64)
         self.mass = np.empty(0, dtype)
+        self.received = np.empty(0, dtype)
         self.high = np.empty((0, head_dim), dtype)
         self.low = np.empty((0, head_dim), dtype)
         self.victim: int | None = None
@@ -49,6 +50,11 @@ class HeadCache:
         self.victim = None
         return self._write(slot, key, value, position)
 
+    def gather(self, mass: Array) -> None:
+        """Adds what every slot of the extent received in a step."""
+        self.mass += mass
+        self.received = mass.astype(self.mass.dtype)
+
     def evict(self, slot: int) -> None:
         """Frees a slot for the next decode append."""
         if self.victim is not None:
@@ -72,7 +78,7 @@ class HeadCache:
         """Keeps the given slots, ordered by position, in the first slots; rebuilds the page bounds."""
         order = kept[np.argsort(self.position[kept])]
         self.keys, self.values = self.keys[order], self.values[order]
-        self.position, self.mass = self.position[order], self.mass[order]
+        self.position, self.mass, self.received = self.position[order], self.mass[order], self.received[order]
         self.victim = None
         if len(order):
             self.high, self.low = page_bounds(self.keys, self.page)
@@ -84,6 +90,7 @@ class HeadCache:
             self.values = np.vstack([self.values, value])
             self.position = np.append(self.position, position)
             self.mass = np.append(self.mass, self.mass.dtype.type(0))
+            self.received = np.append(self.received, self.received.dtype.type(0))
             if slot % self.page == 0:
                 self.high = np.vstack([self.high, np.full_like(key, -np.inf)])
                 self.low = np.vstack([self.low, np.full_like(key, np.inf)])

@@ -1,7 +1,7 @@
 """CaM: an evicted token leaves its value to the kept tokens that follow it (PMLR 235:58840; methods.md §8, §14.4).
 
-It stands on any eviction. Everything here is about one KV head; `mass` is the attention that a slot gathered so far, summed
-over the group: its ratio to a mean is that of the mean over the group.
+It stands on any eviction. Everything here is about one KV head; `mass` is the attention that a slot gathered so far, or in the
+last step, summed over the group: its ratio to a mean is that of the mean over the group.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,12 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Cam:
-    """`followers` is m; `mode` is bernoulli (all or nothing, by chance) or expectation."""
+    """`followers` is m; `mode` is bernoulli (all or nothing, by chance) or expectation; `attention` is gathered, or the
+    last step's."""
 
     followers: int = 32
     mode: str = "bernoulli"
+    attention: str = "gathered"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -24,6 +26,8 @@ class Cam:
             raise ValueError("followers must be positive")
         if self.mode not in ("bernoulli", "expectation"):
             raise ValueError(f"mode must be bernoulli or expectation, not {self.mode}")
+        if self.attention not in ("gathered", "step"):
+            raise ValueError(f"attention must be gathered or step, not {self.attention}")
 
 
 def probability(own: float, followers: Array) -> float:

@@ -159,7 +159,7 @@ class Decoder:
                     cache.append_prefill(k[row, head], v[row, head], position)
                 seen = _visible(policy.kv_of(head), cache, positions)
                 weights = attention_weights(grouped[:, head], cache.keys, seen)
-                cache.mass += h2o.gathered_mass(weights)
+                cache.gather(h2o.gathered_mass(weights))
                 outputs.append(np.einsum("rgn,nd->rgd", weights, cache.values))
             x = self.network.finish(layer, x, np.stack(outputs, axis=1).reshape(q.shape))
         self.length += len(ids)
@@ -184,7 +184,8 @@ class Decoder:
             policy, cache = self.policies[layer].merge_of(head), cut.cache
             if policy is None or len(cut.gone) == 0:
                 continue
-            merges = cam.shares(policy, cache.mass, cache.position, cut.gone, cut.kept, layer, head)
+            mass = cache.mass if policy.attention == "gathered" else cache.received
+            merges = cam.shares(policy, mass, cache.position, cut.gone, cut.kept, layer, head)
             cache.values = cache.stored(cam.merged_values(cache.values, merges))
             self.merged[layer][head] += sum(factor > 0 for _, _, factor in merges)
         for policy in {self.policies[layer].kv_of(head) for head in cuts}:
@@ -238,7 +239,7 @@ def _decode_head(
 
     weights = attention_weights(q[None], cache.keys, seen[None])
     output = weights[0] @ cache.values
-    cache.mass += h2o.gathered_mass(weights)
+    cache.gather(h2o.gathered_mass(weights))
     return output, HeadTrace(pages, int(seen.any(axis=0).sum()), None, cache.position, cache.position)
 
 

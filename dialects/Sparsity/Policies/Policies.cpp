@@ -88,9 +88,9 @@ std::string sparse::sparsity::whyNotSameHeads(MergePolicyInterface one, Attribut
   return "";
 }
 
-kvcache::FieldAttr sparse::sparsity::massField(MLIRContext *context) {
+kvcache::FieldAttr sparse::sparsity::massField(MLIRContext *context, StringRef name) {
   Builder b(context);
-  return kvcache::FieldAttr::get(context, b.getStringAttr("mass"), kvcache::Scope::Slot, b.getF32Type(),
+  return kvcache::FieldAttr::get(context, b.getStringAttr(name), kvcache::Scope::Slot, b.getF32Type(),
                                  b.getDenseI64ArrayAttr({}), b.getF32FloatAttr(0.0), /*content=*/false,
                                  /*counter=*/false);
 }

@@ -25,8 +25,8 @@ std::string whyNotHeads(llvm::ArrayRef<int64_t> heads, const LayerFacts &facts);
 std::string whyNotSameHeads(KVPolicyInterface one, mlir::Attribute other);
 /// Why two policies can't both merge what the same heads evict; empty when they can stand beside each other.
 std::string whyNotSameHeads(MergePolicyInterface one, mlir::Attribute other);
-/// The slot field of accumulated attention, which policies share.
-kvcache::FieldAttr massField(mlir::MLIRContext *context);
+/// A slot field of attention; that of all that was accumulated, which policies share, by default.
+kvcache::FieldAttr massField(mlir::MLIRContext *context, llvm::StringRef name = "mass");
 /// A counter of a policy: an i32 per head.
 kvcache::FieldAttr counterField(mlir::MLIRContext *context, llvm::StringRef name);
 } // namespace sparse::sparsity

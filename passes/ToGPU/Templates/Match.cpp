@@ -74,11 +74,14 @@ void NearestMatch::emit(function_ref<BestSlot(HeadMatch &h)> best) {
 }
 
 Span sparse::device::keyOfSlot(HeadMatch &h, Value slot) {
-  Device &d = h.d;
-  int64_t page = h.merge.layer.layout.getPage();
+  Value page = h.d.divU(slot, h.merge.layer.layout.getPage());
+  return keyInPage(h, h.k.load(h.merge.layer["table"], {h.merge.sequence, h.head, page}), slot);
+}
+
+Span sparse::device::keyInPage(HeadMatch &h, Value physical, Value slot) {
   Buffer &keys = h.merge.layer["key"];
-  Value physical = h.k.load(h.merge.layer["table"], {h.merge.sequence, h.head, d.divU(slot, page)});
-  return d.at(keys.span, h.k.offsetOf(keys, {physical, d.i32(0), d.remU(slot, page)}));
+  Value lane = h.d.remU(slot, h.merge.layer.layout.getPage());
+  return h.d.at(keys.span, h.k.offsetOf(keys, {physical, h.d.i32(0), lane}));
 }
 
 Value sparse::device::normOf(Device &d, Value squares) {

@@ -50,8 +50,9 @@ private:
   BestSlots ofWarps, ofBlocks;
 };
 
-/// The key of `slot` in the pool.
+/// The key of `slot` in the pool, and where the page in the pool is known.
 Span keyOfSlot(HeadMatch &h, Value slot);
+Span keyInPage(HeadMatch &h, Value physical, Value slot);
 /// A length from its square.
 Value normOf(Device &d, Value squares);
 

@@ -45,7 +45,7 @@ struct NearestTile {
   explicit NearestTile(HeadMatch &h)
       : h(h), d(h.d), element(h.merge.layer.layout.getElementType()), loads(h.merge.layer.layout.getKeyDim() / kRowChannels),
         group(d.divU(d.lane(), 4)), quad(d.remU(d.lane(), 4)) {
-    victim = load(h.victim());
+    victim = load(keyOfSlot(h, h.victim()));
     Value squares = d.zero(VectorType::get({kLoad}, d.b.getF32Type()));
     for (ArrayRef<Value> part : victim) {
       Value words = vector::FromElementsOp::create(d.b, d.loc, VectorType::get({kLoad / 2}, d.b.getI32Type()), part);
@@ -54,15 +54,14 @@ struct NearestTile {
     }
     length = normOf(d, d.warpSum(d.sumOf(squares), 4));
   }
-  /// The lane's registers of a slot's key.
-  SmallVector<SmallVector<Value>> load(Value slot);
-  /// The best of some tiles from `start` on, and of `best`.
-  BestSlot compare(Value start, Value tiles, BestSlot best);
+  /// The lane's registers of a key.
+  SmallVector<SmallVector<Value>> load(Span key);
+  /// The best of the slots of some tiles, whose pages in the pool are `physicals`, and of `best`.
+  BestSlot compare(ValueRange tiles, ValueRange physicals, Value all, BestSlot best);
 };
 } // namespace
 
-SmallVector<SmallVector<Value>> NearestTile::load(Value slot) {
-  Span key = keyOfSlot(h, slot);
+SmallVector<SmallVector<Value>> NearestTile::load(Span key) {
   SmallVector<SmallVector<Value>> parts;
   for (int64_t j = 0; j < loads; ++j) {
     Value channel = d.mul(d.add(quad, d.i32(4 * j)), d.i32(kLoad));
@@ -74,20 +73,19 @@ SmallVector<SmallVector<Value>> NearestTile::load(Value slot) {
   return parts;
 }
 
-BestSlot NearestTile::compare(Value start, Value tiles, BestSlot best) {
+BestSlot NearestTile::compare(ValueRange tiles, ValueRange physicals, Value all, BestSlot best) {
   struct Row {
     Value slot, position;
     SmallVector<SmallVector<Value>> key;
   };
   SmallVector<std::pair<Row, Row>> rows; // this lane's two of each tile
   SmallVector<Value> inside;
-  for (int64_t u = 0; u < kTogether; ++u) {
-    Value tile = d.add(start, d.i32(u));
-    inside.push_back(d.lt(tile, tiles));
+  for (auto [tile, physical] : llvm::zip(tiles, physicals)) {
+    inside.push_back(d.lt(tile, all));
     Value first = d.mul(d.select(inside.back(), tile, d.i32(0)), d.i32(kSlots));
-    auto rowAt = [&](int64_t offset) {
+    auto rowAt = [&, physical = physical](int64_t offset) {
       Value slot = d.add(first, d.add(group, d.i32(offset)));
-      return Row{slot, h.positionOf(slot), load(slot)};
+      return Row{slot, h.positionOf(slot), load(keyInPage(h, physical, slot))};
     };
     Row low = rowAt(0), high = rowAt(kSlots / 2);
     rows.emplace_back(std::move(low), std::move(high));
@@ -122,10 +120,26 @@ static LogicalResult emit(DeviceKernel &k) {
   match.emit([&](HeadMatch &h) {
     Device &d = k.d;
     NearestTile nearest(h);
-    Value tiles = d.divU(d.add(h.extent, d.i32(kSlots - 1)), kSlots);
-    Value first = d.mul(match.warp(), d.i32(kTogether)), step = d.i32(match.warps() * kTogether);
-    SmallVector<Value> best = d.loop(first, tiles, step, BestSlot::none(d).pack(), [&](Value start, ValueRange in) {
-      return nearest.compare(start, tiles, BestSlot::unpack(in)).pack();
+    Value all = d.divU(d.add(h.extent, d.i32(kSlots - 1)), kSlots);
+    // Each lane finds the page of one of the next tiles: the keys then come without a look into the table.
+    constexpr int64_t rounds = kWarp / kTogether;
+    int64_t step = match.warps() * kTogether, ofPage = h.merge.layer.layout.getPage() / kSlots;
+    Value first = d.mul(match.warp(), d.i32(kTogether));
+    SmallVector<Value> none = BestSlot::none(d).pack();
+    SmallVector<Value> best = d.loop(first, all, d.i32(rounds * step), none, [&](Value start, ValueRange outer) {
+      Value own = d.add(d.add(start, d.mul(d.divU(d.lane(), kTogether), d.i32(step))), d.remU(d.lane(), kTogether));
+      Value page = d.divU(d.select(d.lt(own, all), own, d.i32(0)), ofPage);
+      Value physical = k.load(h.merge.layer["table"], {h.merge.sequence, h.head, page});
+      Value end = d.minS(d.add(start, d.i32(rounds * step)), all);
+      return d.loop(start, end, d.i32(step), outer, [&](Value at, ValueRange in) {
+        Value round = d.divU(d.sub(at, start), step);
+        SmallVector<Value> tiles, physicals;
+        for (int64_t u = 0; u < kTogether; ++u) {
+          tiles.push_back(d.add(at, d.i32(u)));
+          physicals.push_back(d.shuffle(physical, d.add(d.mul(round, d.i32(kTogether)), d.i32(u))));
+        }
+        return nearest.compare(tiles, physicals, all, BestSlot::unpack(in)).pack();
+      });
     });
     return BestSlot::unpack(best).ofWarp(d, 4);
   });

@@ -71,12 +71,12 @@ func.func private @f() attributes {test.a = #sparsity.h2o<{heavy = 3, least = 0 
 // -----
 
 // expected-error @below {{'followers' of 'cam' is 0 : i64; legal: an integer from 1 to 256}}
-func.func private @f() attributes {test.a = #sparsity.cam<{followers = 0, mode = "expectation", seed = 0, heads = array<i64>}>}
+func.func private @f() attributes {test.a = #sparsity.cam<{attention = "gathered", followers = 0, mode = "expectation", seed = 0, heads = array<i64>}>}
 
 // -----
 
 // expected-error @below {{'mode' of 'cam' is "always"; legal: bernoulli or expectation}}
-func.func private @f() attributes {test.a = #sparsity.cam<{followers = 4, mode = "always", seed = 0, heads = array<i64>}>}
+func.func private @f() attributes {test.a = #sparsity.cam<{attention = "gathered", followers = 4, mode = "always", seed = 0, heads = array<i64>}>}
 
 // -----
 

@@ -3,7 +3,7 @@
 // What the operands and results of merging ops must be follows from the layout and the policy: here 2 KV heads of 12 slots,
 // keys of 8 channels, values of 16, in bf16, the first head cut to 6 slots; 3 targets of a slot.
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
 func.func @f(%s: !layer, %e: tensor<2x2xi32>, %q: tensor<2xi32>) {
@@ -14,7 +14,7 @@ func.func @f(%s: !layer, %e: tensor<2x2xi32>, %q: tensor<2xi32>) {
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -26,7 +26,7 @@ func.func @f(%s: !layer, %e: tensor<2x3xi32>, %q: tensor<2xi32>) {
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -38,7 +38,7 @@ func.func @f(%s: !layer, %e: tensor<i32>, %q: tensor<2xi32>) {
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -50,7 +50,7 @@ func.func @f(%s: !layer, %e: tensor<2x2xi32>, %q: tensor<1xi32>) {
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -62,7 +62,7 @@ func.func @f(%s: !layer, %e: tensor<2x2xi32>, %q: tensor<2xi32>) {
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -74,7 +74,7 @@ func.func @f(%s: !layer, %e: tensor<2x2xi32>, %q: tensor<2xi32>) {
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>], policies = []>>
 func.func @f(%s: !layer, %t: tensor<2x2x3xi32>, %w: tensor<2x2xf32>, %q: tensor<2xi32>) {
@@ -97,7 +97,7 @@ func.func @f(%s: !layer, %t: tensor<2x2x3xi32>, %w: tensor<2x2xf32>, %q: tensor<
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -109,7 +109,7 @@ func.func @f(%s: !layer, %t: tensor<2x1x3xi32>, %w: tensor<2x2xf32>, %q: tensor<
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -121,7 +121,7 @@ func.func @f(%s: !layer, %t: tensor<2x2x3xi32>, %w: tensor<1x2xf32>, %q: tensor<
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -133,7 +133,7 @@ func.func @f(%s: !layer, %t: tensor<2x2x3xi32>, %w: tensor<2x2xf32>, %q: tensor<
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
 func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %c0: tensor<2x6x8xbf16>, %c1: tensor<2x6x16xbf16>, %c2: tensor<2x6xi32>) {
@@ -144,7 +144,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %c0: tensor<2x6x8
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [-1, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -156,7 +156,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %c0: tensor<2x6x8
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -168,7 +168,7 @@ func.func @f(%s: !layer, %i: tensor<2xi32>, %k: tensor<2xi32>, %c0: tensor<2x6x8
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -180,7 +180,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<6xi32>, %c0: tensor<2x6x8
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -192,7 +192,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %c0: tensor<2x6x8
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -204,7 +204,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %c0: tensor<2x6x8
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -216,7 +216,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %c0: tensor<2x6x8
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -228,7 +228,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %c0: tensor<2x6x1
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>], policies = []>>
 func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi32>, %w: tensor<2x12xf32>) {
@@ -251,7 +251,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -263,7 +263,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xf32>, %t: tensor<2x12xi
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -275,7 +275,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<1x12xi
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -287,7 +287,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -299,7 +299,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -323,7 +323,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -335,7 +335,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -347,7 +347,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -359,7 +359,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
 
 // -----
 
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>

@@ -1,14 +1,14 @@
 // RUN: sparse-opt %s | sparse-opt | FileCheck %s
 // RUN: sparse-opt %s --emit-bytecode | sparse-opt | FileCheck %s
 
-// CHECK: #cam = #sparsity.cam<{followers = 3 : i64, heads = array<i64>, mode = "bernoulli", seed = 7 : i64}>
+// CHECK: #cam = #sparsity.cam<{attention = "gathered", followers = 3 : i64, heads = array<i64>, mode = "bernoulli", seed = 7 : i64}>
 // What is evicted goes into what stays: in a step, and in a compaction.
 !capped = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32,
     slotted = true, max_pages = 5, caps = [8, 8], prefill_cap = end, fields = [
       #kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
       #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>
     ], policies = []>>
-#cam = #sparsity.cam<{followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
+#cam = #sparsity.cam<{attention = "gathered", followers = 3, mode = "bernoulli", seed = 7, heads = array<i64>}>
 // CHECK-LABEL: func.func @merge
 // CHECK-SAME: %[[S:.*]]: !layer, %[[I:.*]]: tensor<1xi32>
 func.func @merge(%s: !capped, %i: tensor<1xi32>, %m: tensor<1x2x20xf32>, %kept: tensor<2xi32>, %k: tensor<2x8x16xf32>,

@@ -13,7 +13,7 @@ using namespace sparse;
 
 const PolicySpec &CamAttr::getSpec() {
   using Kind = ParameterSpec::Kind;
-  static const StringRef modes[] = {"bernoulli", "expectation"};
+  static const StringRef modes[] = {"bernoulli", "expectation"}, attentions[] = {"gathered", "step"};
   static const PolicySpec spec{
       "cam",
       PolicyKind::KV,
@@ -22,6 +22,8 @@ const PolicySpec &CamAttr::getSpec() {
       {{"followers", Kind::Integer, "kept slots, next by position, that share an evicted value", 32, "", {}, 1, 256},
        {"mode", Kind::Choice, "bernoulli: merge all of it or nothing, by chance; expectation: the chance's part of it", 0,
         "bernoulli", modes},
+       {"attention", Kind::Choice, "what the chance is made of, gathered: all that slots have received; step: the last step's",
+        0, "gathered", attentions},
        {"seed", Kind::Integer, "of bernoulli: seed, layer, KV head and position decide", 0, "", {}, 0},
        {"heads", Kind::Heads, "KV heads it governs; all when empty"}}};
   return spec;
@@ -36,15 +38,19 @@ std::string CamAttr::whyNotWith(Attribute other) const { return whyNotSameHeads(
 
 ArrayRef<int64_t> CamAttr::getHeads() const { return getParams().getAs<DenseI64ArrayAttr>("heads").asArrayRef(); }
 bool CamAttr::needsMass() const { return true; }
-SmallVector<StringRef> CamAttr::getSlotFields() const { return {"mass"}; }
+
+/// Whether the chance follows what the slots received in the last step alone.
+static bool countsStep(CamAttr cam) { return cam.getParams().getAs<StringAttr>("attention") == "step"; }
+
+SmallVector<StringRef> CamAttr::getSlotFields() const { return {countsStep(*this) ? "received" : "mass"}; }
 StringRef CamAttr::getCounterField() const { return "merged"; }
 
 void CamAttr::getFields(const LayerFacts &, SmallVectorImpl<Attribute> &fields) const {
-  fields.append({massField(getContext()), counterField(getContext(), getCounterField())});
+  fields.append({massField(getContext(), getSlotFields().front()), counterField(getContext(), getCounterField())});
 }
 
 Value CamAttr::buildStatistic(OpBuilder &b, Location loc, unsigned, Value old, Value mass) const {
-  return arith::AddFOp::create(b, loc, old, mass);
+  return countsStep(*this) ? mass : Value(arith::AddFOp::create(b, loc, old, mass));
 }
 
 MergeTargets CamAttr::getTargets() const { return MergeTargets::Following; }

@@ -171,7 +171,7 @@ def peer_rows(case, sets, ours, names):
     rows = {}
     if names:
         import quest_peers
-        from peers import attempt, line
+        from peer_choices import attempt, line
 
         for name, measure in quest_peers.measures(case, sets, names, LEAST_STEPS).items():
             rows[name] = attempt(measure, ours)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as functional
-from peers import Skip
+from peer_choices import Skip
 
 MODE = "max-autotune-no-cudagraphs"
 FORMS = {"attend": ["products", "sdpa"], "score": ["pointwise", "products"]}

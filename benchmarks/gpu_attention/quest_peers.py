@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from dense_peers import BACKENDS, dense_peer
 from graph_times import graph_times
-from peers import need, tune
+from peer_choices import need, tune
 from quest_step import Inputs, Reference
 
 

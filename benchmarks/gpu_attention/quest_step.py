@@ -5,7 +5,7 @@ counts by its greatest score), and attends to them.
 """
 
 import torch
-from peers import Skip
+from peer_choices import Skip
 
 TIES = 1e-5  # of the greatest score: closer ones may be exchanged
 TOLERANCE = 1e-2  # of the output's norm; its numbers are bf16

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("benchmarks/gpu_attention", "test/gpu")]
 
 from attention_case import Case, Selection  # noqa: E402
-from peers import Skip, attempt, line, need, tune  # noqa: E402
+from peer_choices import Skip, attempt, line, need, tune  # noqa: E402
 
 
 def test_dimensions_are_tried_in_turn_and_an_error_costs_one_choice() -> None:

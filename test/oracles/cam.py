@@ -18,8 +18,8 @@ class Cam:
 
     followers: int = 32
     mode: str = "bernoulli"
-    attention: str = "gathered"
     seed: int = 0
+    attention: str = "gathered"
 
     def __post_init__(self) -> None:
         if self.followers < 1:

@@ -69,6 +69,14 @@ class EvictingSet:
             raise RuntimeError(f"the step did not go on: status {int(self.status)}, {newest.tolist()}, {holes.tolist()}")
 
 
+def rotations(case) -> dict:
+    """Tables of the cosines and sines of every position."""
+    half = case.key_dim // 2
+    positions = torch.arange(case.max_pages * case.page, device="cuda")[:, None]
+    angle = positions * 5e5 ** -(torch.arange(half, device="cuda") / half)
+    return {"cos": angle.cos().float().contiguous(), "sin": angle.sin().float().contiguous()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=pathlib.Path, required=True)
@@ -86,11 +94,7 @@ def main() -> None:
     cases = {c["name"]: attention_case.Case.from_json(c) for c in json.loads((args.bundle / "cases.json").read_text())}
     l2 = torch.cuda.get_device_properties(0).L2_cache_size
     case = cases[EVICTING[0]]
-    half = case.key_dim // 2
-    angle = torch.arange(case.max_pages * case.page, device="cuda")[:, None] * 5e5 ** -(
-        torch.arange(half, device="cuda") / half
-    )
-    tables = {"cos": angle.cos().float().contiguous(), "sin": angle.sin().float().contiguous()}
+    tables = rotations(case)
     graphs, steps, kept = {}, {}, []
     for name in (*EVICTING, DENSE):
         one, make = cases[name], EvictingSet if name in EVICTING else gpu_attention.Set

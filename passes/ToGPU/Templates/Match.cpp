@@ -30,11 +30,12 @@ void HeadMatch::whereEvicted(function_ref<void()> find) {
       });
 }
 
-/// Blocks of a head: as many as every device with clusters can place, if all are there at once.
+/// Blocks of a head: as many as every device with clusters can place, but not more in all than processors, as each block has
+/// to find the victim first.
 static int64_t blocksOfHead(DeviceKernel &k) {
-  constexpr int64_t kMost = 8, kOfProcessor = 2;
+  constexpr int64_t kMost = 8;
   int64_t heads = k.results[0].size(0) * k.results[0].size(1), blocks = k.target.getClusters() ? kMost : 1;
-  while (blocks > 1 && heads * blocks > kOfProcessor * k.target.getMultiprocessors())
+  while (blocks > 1 && heads * blocks > k.target.getMultiprocessors())
     blocks /= 2;
   return blocks;
 }

@@ -13,8 +13,9 @@
 using namespace sparse;
 using namespace sparse::device;
 
-/// Slots of a product, channels of a load and of the four lanes that share a row, and tiles that are under way together.
-static constexpr int64_t kSlots = 16, kLoad = 8, kRowChannels = 4 * kLoad, kTogether = 2;
+/// Slots of a product, channels of a load and of the four lanes that share a row, and loads of a lane's row that are under way
+/// together, in several tiles: half of what a thread's registers hold.
+static constexpr int64_t kSlots = 16, kLoad = 8, kRowChannels = 4 * kLoad, kLoadsTogether = 16;
 
 static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr) {
   auto op = cast<sparsity::MatchOp>(headOf(kernel));
@@ -65,7 +66,7 @@ SmallVector<SmallVector<Value>> NearestTile::load(Span key) {
   SmallVector<SmallVector<Value>> parts;
   for (int64_t j = 0; j < loads; ++j) {
     Value channel = d.mul(d.add(quad, d.i32(4 * j)), d.i32(kLoad));
-    Value words = d.bitcast(d.load(key, channel, kLoad), VectorType::get({kLoad / 2}, d.b.getI32Type()));
+    Value words = d.bitcast(d.loadOnce(key, channel), VectorType::get({kLoad / 2}, d.b.getI32Type()));
     parts.emplace_back();
     for (int64_t i = 0; i < kLoad / 2; ++i)
       parts.back().push_back(d.element(words, i));
@@ -122,21 +123,21 @@ static LogicalResult emit(DeviceKernel &k) {
     NearestTile nearest(h);
     Value all = d.divU(d.add(h.extent, d.i32(kSlots - 1)), kSlots);
     // Each lane finds the page of one of the next tiles: the keys then come without a look into the table.
-    constexpr int64_t rounds = kWarp / kTogether;
-    int64_t step = match.warps() * kTogether, ofPage = h.merge.layer.layout.getPage() / kSlots;
-    Value first = d.mul(match.warp(), d.i32(kTogether));
+    int64_t together = llvm::bit_floor<uint64_t>(std::max<int64_t>(kLoadsTogether / nearest.loads, 1));
+    int64_t rounds = kWarp / together, step = match.warps() * together, ofPage = h.merge.layer.layout.getPage() / kSlots;
+    Value first = d.mul(match.warp(), d.i32(together));
     SmallVector<Value> none = BestSlot::none(d).pack();
     SmallVector<Value> best = d.loop(first, all, d.i32(rounds * step), none, [&](Value start, ValueRange outer) {
-      Value own = d.add(d.add(start, d.mul(d.divU(d.lane(), kTogether), d.i32(step))), d.remU(d.lane(), kTogether));
+      Value own = d.add(d.add(start, d.mul(d.divU(d.lane(), together), d.i32(step))), d.remU(d.lane(), together));
       Value page = d.divU(d.select(d.lt(own, all), own, d.i32(0)), ofPage);
       Value physical = k.load(h.merge.layer["table"], {h.merge.sequence, h.head, page});
       Value end = d.minS(d.add(start, d.i32(rounds * step)), all);
       return d.loop(start, end, d.i32(step), outer, [&](Value at, ValueRange in) {
         Value round = d.divU(d.sub(at, start), step);
         SmallVector<Value> tiles, physicals;
-        for (int64_t u = 0; u < kTogether; ++u) {
+        for (int64_t u = 0; u < together; ++u) {
           tiles.push_back(d.add(at, d.i32(u)));
-          physicals.push_back(d.shuffle(physical, d.add(d.mul(round, d.i32(kTogether)), d.i32(u))));
+          physicals.push_back(d.shuffle(physical, d.add(d.mul(round, d.i32(together)), d.i32(u))));
         }
         return nearest.compare(tiles, physicals, all, BestSlot::unpack(in)).pack();
       });

@@ -16,11 +16,17 @@ LONG = ["--max-context=32768"]  # beyond what the model was trained for: speed o
 # Room for every length that the tests try, so that nothing is left out.
 WHOLE = 4096
 
-MIXED_POLICY = """version: 1
+POLICIES = {
+    "mixed.yaml": """version: 1
 rules:
   - {layers: 2-, attention: {page_topk: {page: 16, budget: 64}}}
   - {layers: all, kv: {h2o: {heavy: 64, recent: 64}}}
-"""
+""",
+    "h2o-2048-int8.yaml": """version: 1
+rules:
+  - {layers: all, kv: {h2o: {heavy: 1024, recent: 1024}, quantize: {format: int8}}}
+""",
+}
 
 # name: model and options. The default batch sizes only where a test needs them: they take time to compile.
 ARTIFACTS: dict[str, tuple[str, list[str]]] = {
@@ -39,7 +45,7 @@ ARTIFACTS: dict[str, tuple[str, list[str]]] = {
     },
     "mixed": (DECOMPOSED, ["--buckets=1,8", "--policy=mixed.yaml"]),
     "h2o-2048": (DECOMPOSED, ["--buckets=1", "--kv=h2o:heavy=1024,recent=1024"]),
-    "h2o-2048-int8": (DECOMPOSED, ["--buckets=1", *BF16, "--kv=h2o:heavy=1024,recent=1024", "--kv=quantize"]),
+    "h2o-2048-int8": (DECOMPOSED, ["--buckets=1", *BF16, "--policy=h2o-2048-int8.yaml"]),
     "quest-1024": (DECOMPOSED, ["--buckets=1", "--attention=2-:page_topk:page=16,budget=1024"]),
     "quest-sinks-1024": (DECOMPOSED, ["--buckets=1", "--attention=2-:page_topk:page=16,budget=1024,sinks=4"]),
     "h2o-1024": (DECOMPOSED, ["--buckets=1", "--kv=h2o:heavy=512,recent=512"]),
@@ -56,7 +62,8 @@ class Artifacts:
     def __init__(self, models: Path, compiler: Path, folder: Path) -> None:
         self._models, self._compiler, self._folder = models, compiler, folder
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "mixed.yaml").write_text(MIXED_POLICY)
+        for name, text in POLICIES.items():
+            (folder / name).write_text(text)
 
     def command(self, name: str) -> list[str]:
         """What compiles it, run in the folder of the artifacts."""

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("benchmarks", "examples")]
 
 from common.ort import OrtDecoder
-from smollm2_artifacts import ARTIFACTS, BF16, DECOMPOSED, MIXED_POLICY
+from smollm2_artifacts import ARTIFACTS, BF16, DECOMPOSED, POLICIES
 
 WINDOWS, POSITIONS = 4, 2000
 IDS = 9000
@@ -31,7 +31,7 @@ NAMES = ("dense", "whole-page_topk-page16", "whole-h2o-page16", "whole-streaming
 
 def compile_all(arguments: argparse.Namespace) -> None:
     """One artifact for each name; all have the same weights."""
-    (arguments.out / "mixed.yaml").write_text(MIXED_POLICY)
+    (arguments.out / "mixed.yaml").write_text(POLICIES["mixed.yaml"])
     weights = arguments.out / "weights.safetensors"
     for name in NAMES:
         options = [option for option in ARTIFACTS[name.removesuffix(INVARIANT)][1] if not option.startswith("--buckets")]

@@ -93,7 +93,7 @@ static TextRun generateOne(const Model &model, Context &context,
   run.decodeSeconds = decodeTimer.seconds();
   if (!options.common.json)
     std::cout << std::endl;
-  run.cache = describe(sequence, info.layers);
+  noteCache(run, model, sequence);
   run.threads = context.threads();
 
   if (!options.idsOut.empty()) {

@@ -161,7 +161,7 @@ static int finish(const Model &model, Context &context,
   if (!options.output.empty())
     sequence.save(options.output, makeNote(place, options.text));
   double seconds = timer.seconds();
-  run.cache = describe(sequence, model.info().layers);
+  noteCache(run, model, sequence);
   run.threads = context.threads();
   if (options.common.json) {
     Json json = toJson(model, options.text, run);

@@ -92,6 +92,12 @@ void sparse::run::continueText(const Model &model, Context &context,
   }
 }
 
+void sparse::run::noteCache(TextRun &run, const Model &model,
+                            const Sequence &sequence) {
+  run.cache = describe(sequence, model.info().layers);
+  run.residentBytes = residentBytes();
+}
+
 static double rate(uint64_t tokens, double seconds) {
   return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
 }
@@ -156,5 +162,5 @@ Json sparse::run::toJson(const Model &model, const TextOptions &options,
       {"ids", run.tokens},
       {"cache", run.cache},
       {"peak_rss_bytes", peakResidentBytes()},
-      {"rss_bytes", residentBytes()}};
+      {"rss_bytes", run.residentBytes}};
 }

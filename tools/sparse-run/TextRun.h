@@ -41,7 +41,11 @@ struct TextRun {
   uint64_t decodeSteps = 0;
   uint32_t threads = 0;
   Json cache;
+  uint64_t residentBytes = 0; // of the process, while the cache is there
 };
+
+/// What the cache of the text holds, before the sequence goes.
+void noteCache(TextRun &run, const Model &model, const Sequence &sequence);
 
 /// The line that sums a run up: speed, KV memory now and dense, pages.
 std::string summary(const Model &model, const TextRun &run);

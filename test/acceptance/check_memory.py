@@ -9,7 +9,7 @@ from setup import Setup
 PROMPT, NEW = 8128, 64
 # The artifact, what it is compared with, and the most that it may take of its KV bytes.
 PAIRS = (("h2o-2048", "dense", 0.27), ("h2o-2048-int8", "dense-bf16", 0.15))
-LEAST_RETURNED = 0.95  # of what the pages shrank by must have left the resident memory
+LEAST_RETURNED = 0.9  # of what the pages shrank by must have left the resident memory; scores and mass take some MB
 
 
 def run(setup: Setup) -> Iterator[Check]:

@@ -128,7 +128,8 @@ def Sparsity_MassOfScoresOp : Sparsity_Op<"mass_of_scores", [Pure]> {
   let summary = "the attention probability that each slot received, from scores that attention has left";
   let description = [{
     As `sparsity.mass` of decode rows over dense lists, without reading a key again: mass[b, g, s] = sum over the query heads
-    of KV head g of exp(score - lse) for visible slots, 0 elsewhere. `scores` is of `sparsity.attend_part` with the same
+    of KV head g of exp(score - lse) for visible slots, 0 for others in use; what rows that aren't active and slots past the
+    count get is not said. `scores` is of `sparsity.attend_part` with the same
     `segment`.
 
     ```mlir

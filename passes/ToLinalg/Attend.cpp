@@ -393,8 +393,10 @@ void sparse::lowering::lowerMassOfScores(Emitter &e, KernelContext &k, sparsity:
         Value isActive = e.cmp(arith::CmpIPredicate::ne, e.extract(active, row), e.i32(0));
         Value pages = pageCount(t, row, head, {}), length = segmentLength(e, pages, op.getSegment(), shape[2]);
         Value reference = e.slice(lse, {row, e.mul(head, e.index(groups))}, {1, groups}, {groups});
-        Value mass = e.ifThen(isActive, e.filled({slots}, e.f32(0)), [&]() -> SmallVector<Value> {
-          return e.loop(e.index(0), pages, e.filled({slots}, e.f32(0)), [&](Value logical, ValueRange carried) {
+        // Only slots in use are read: to clear the others would cost more than to add up.
+        Value blank = e.empty({slots}, f32);
+        Value mass = e.ifThen(isActive, blank, [&]() -> SmallVector<Value> {
+          return e.loop(e.index(0), pages, blank, [&](Value logical, ValueRange carried) {
             Value segment = arith::DivUIOp::create(e.b, e.loc, logical, length);
             Value inside = e.mul(arith::RemUIOp::create(e.b, e.loc, logical, length), e.index(page));
             Value tile = e.slice(scores, {row, head, segment, inside, e.b.getIndexAttr(0)}, {1, 1, 1, page, groups},

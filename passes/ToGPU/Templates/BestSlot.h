@@ -6,8 +6,8 @@
 
 namespace sparse::device {
 
-/// The best slot so far: its key (f32; the least is the best), the position of its token (of equal keys the oldest token's),
-/// and itself. No order of comparisons changes it.
+/// The best slot so far: its key (f32; the least is the best), the position of its token (of equal keys the oldest
+/// token's), and itself. No order of comparisons changes it.
 struct BestSlot {
   Value key, position, slot;
 

@@ -30,8 +30,8 @@ void HeadMatch::whereEvicted(function_ref<void()> find) {
       });
 }
 
-/// Blocks of a head: as many as every device with clusters can place, but not more in all than processors, as each block has
-/// to find the victim first.
+/// Blocks of a head: as many as every device with clusters can place, but not more in all than processors, as each
+/// block has to find the victim first.
 static int64_t blocksOfHead(DeviceKernel &k) {
   constexpr int64_t kMost = 8;
   int64_t heads = k.results[0].size(0) * k.results[0].size(1), blocks = k.target.getClusters() ? kMost : 1;

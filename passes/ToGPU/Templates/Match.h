@@ -11,8 +11,8 @@ namespace sparse::device {
 struct HeadMatch {
   explicit HeadMatch(DeviceKernel &k);
 
-  /// `find` where the policy merges a victim, with `extent` set; else no target. The condition is the same in all blocks of the
-  /// head.
+  /// `find` where the policy merges a victim, with `extent` set; else no target. The condition is the same in all
+  /// blocks of the head.
   void whereEvicted(function_ref<void()> find);
   Value positionOf(Value slot) { return k.load(merge.layer["position"], {merge.sequence, head, slot}); }
   Value victim() { return k.load(merge.layer["victim"], {merge.sequence, head}); }

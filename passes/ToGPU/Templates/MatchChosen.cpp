@@ -1,8 +1,8 @@
 //===-- MatchChosen.cpp - The kept slots that the slots a compaction evicts go into -------------------------------===//
 //
-// The meaning is that of the linalg lowering (passes/ToLinalg/MergeChosen.cpp). Followers: a thread for each slot. Nearest: a
-// block for each tile of slots meets tiles of kept keys in shared memory and keeps the best of each slot, so that the matrix
-// of similarities never exists.
+// The meaning is that of the linalg lowering (passes/ToLinalg/MergeChosen.cpp). Followers: a thread for each slot.
+// Nearest: a block for each tile of slots meets tiles of kept keys in shared memory and keeps the best of each slot, so
+// that the matrix of similarities never exists.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/ToGPU/Templates/BestSlot.h"

@@ -1,7 +1,7 @@
 //===-- MatchFollowing.cpp - The slots that follow the victim of a decode step ------------------------------------===//
 //
-// The meaning is that of the linalg lowering (passes/ToLinalg/Merge.cpp). A block for each KV head of a row finds the m-th
-// least of the later positions by histograms, and sorts those up to it.
+// The meaning is that of the linalg lowering (passes/ToLinalg/Merge.cpp). A block for each KV head of a row finds the
+// m-th least of the later positions by histograms, and sorts those up to it.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/ToGPU/Templates/Match.h"
@@ -57,8 +57,8 @@ std::pair<Value, Value> DigitCounts::find(Value wanted) {
   return {d.select(there, d.add(firstBin, place), d.i32(kBins)), d.select(there, d.add(before, more), before)};
 }
 
-/// The distance (positions after the victim's, from 0 on) of the `most`-th follower, or a larger one than any when there are
-/// fewer.
+/// The distance (positions after the victim's, from 0 on) of the `most`-th follower, or a larger one than any when
+/// there are fewer.
 static Value lastDistance(HeadMatch &h, DigitCounts &counts, int64_t most) {
   Device &d = h.d;
   Value tail = d.maxS(h.k.load(h.merge.layer["tail"], {h.merge.sequence, h.head}), d.i32(0));

@@ -1,8 +1,8 @@
 //===-- MatchMma.cpp - The key nearest to the victim's, by products of fragments ----------------------------------===//
 //
-// A warp takes sixteen slots as the rows of a product with the victim's key, and again with their own keys, whose diagonal
-// holds the squares of their lengths. Channels are permuted, in all operands alike, such that a lane loads 16 bytes of a row.
-// The meaning is that of the linalg lowering (passes/ToLinalg/Merge.cpp).
+// A warp takes sixteen slots as the rows of a product with the victim's key, and again with their own keys, whose
+// diagonal holds the squares of their lengths. Channels are permuted, in all operands alike, such that a lane loads 16
+// bytes of a row. The meaning is that of the linalg lowering (passes/ToLinalg/Merge.cpp).
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/ToGPU/TensorCore.h"
@@ -13,8 +13,8 @@
 using namespace sparse;
 using namespace sparse::device;
 
-/// Slots of a product, channels of a load and of the four lanes that share a row, and loads of a lane's row that are under way
-/// together, in several tiles: half of what a thread's registers hold.
+/// Slots of a product, channels of a load and of the four lanes that share a row, and loads of a lane's row that are
+/// under way together, in several tiles: half of what a thread's registers hold.
 static constexpr int64_t kSlots = 16, kLoad = 8, kRowChannels = 4 * kLoad, kLoadsTogether = 16;
 
 static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr) {

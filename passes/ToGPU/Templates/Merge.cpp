@@ -1,7 +1,7 @@
 //===-- Merge.cpp - The victims of a decode step go into their targets, a block for each KV head of a row ---------===//
 //
-// The meaning is that of the linalg lowering (passes/ToLinalg/Merge.cpp). The threshold follows the shares of all heads of
-// the row: every block adds them up for itself.
+// The meaning is that of the linalg lowering (passes/ToLinalg/Merge.cpp). The threshold follows the shares of all heads
+// of the row: every block adds them up for itself.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/ToGPU/Templates/ContentFields.h"

@@ -1,7 +1,7 @@
 //===-- MergeChosen.cpp - What a compaction evicts goes into the copies of what it keeps --------------------------===//
 //
-// The meaning is that of the linalg lowerings (passes/ToLinalg/MergeChosen.cpp): every merge reads the targets as they were
-// before, in the order of the slots.
+// The meaning is that of the linalg lowerings (passes/ToLinalg/MergeChosen.cpp): every merge reads the targets as they
+// were before, in the order of the slots.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "passes/ToGPU/Templates/BlockFold.h"
@@ -120,8 +120,8 @@ struct KeptMerge {
   Value row, keep, threshold;
   bool divides;
 
-  /// What is added up, the sum of the parts (their number where nothing divides) and then the lane's channels of the value and
-  /// of the key, after a slot that goes into the row.
+  /// What is added up, the sum of the parts (their number where nothing divides) and then the lane's channels of the
+  /// value and of the key, after a slot that goes into the row.
   SmallVector<Value> addSlot(Value slot, ValueRange sums);
   /// After all that go.
   SmallVector<Value> addAll(Value extent);

@@ -4,9 +4,9 @@
 using namespace sparse;
 using namespace sparse::device;
 
-/// Eight lanes read 16 bytes each at once, sixteen lanes 8: of 16 bits four chunks of two neighbouring rows for keys, two
-/// chunks of four even (or odd) rows for values; of 8 bits two chunks of four neighbouring, or four even (or odd), rows.
-/// Eight chunks make a line of all banks.
+/// Eight lanes read 16 bytes each at once, sixteen lanes 8: of 16 bits four chunks of two neighbouring rows for keys,
+/// two chunks of four even (or odd) rows for values; of 8 bits two chunks of four neighbouring, or four even (or odd),
+/// rows. Eight chunks make a line of all banks.
 TileRing::Tile TileRing::tileOf(kvcache::LayoutAttr layout, TileCopy copies) {
   int64_t chunk = copied(layout), keyDim = layout.getKeyDim(), valueDim = layout.getValueDim();
   if (copies != TileCopy::Bulk)

@@ -9,15 +9,15 @@ namespace sparse::device {
 
 using sparsity::TileCopy;
 
-/// Places for `kStages` tiles of each warp. While a warp works on one tile the copies of the next are under way, without
-/// registers. The reads of no fragment meet in a bank, whether they take 16 bytes or, of codes, 8: the chunks of 16 bytes of
-/// row r stand in another order for each r, or, where the copy engine brings whole rows, rows are apart.
+/// Places for `kStages` tiles of each warp. While a warp works on one tile the copies of the next are under way,
+/// without registers. The reads of no fragment meet in a bank, whether they take 16 bytes or, of codes, 8: the chunks
+/// of 16 bytes of row r stand in another order for each r, or, where the copy engine brings whole rows, rows are apart.
 class TileRing {
 public:
   static constexpr int64_t kStages = 2;
 
-  /// Outside control flow, by all threads of a block of `warps`; contains a barrier where the engine copies. `memory`: byte of
-  /// the dynamic shared memory, a multiple of 128.
+  /// Outside control flow, by all threads of a block of `warps`; contains a barrier where the engine copies. `memory`:
+  /// byte of the dynamic shared memory, a multiple of 128.
   TileRing(DeviceKernel &k, LayerBuffers &layer, int64_t memory, int64_t warps, TileCopy copies);
   static int64_t bytes(kvcache::LayoutAttr layout, int64_t warps, TileCopy copies);
 

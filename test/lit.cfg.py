@@ -22,9 +22,9 @@ llvm_config.add_tool_substitutions(tools, [config.sparse_tools_dir, config.llvm_
 # In front: the defaults name the Python that runs lit, which need not have any package.
 config.substitutions.insert(0, ("%python", f'"{config.python}"'))
 
-# Sanitizers reserve terabytes of addresses and take their time; so does code that isn't optimized.
-has_limits = not config.sanitizers and config.build_type != "Debug"
-config.substitutions.append(("%no-limits", "" if has_limits else "--no-limits"))
+# Sanitizers reserve terabytes of addresses and take their time; code that isn't optimized takes some.
+limits = "--no-limits" if config.sanitizers else "--seconds 3" if config.build_type == "Debug" else ""
+config.substitutions.append(("%limits", limits))
 
 # Tests that write ONNX files need the Python package.
 if subprocess.run([config.python, "-c", "import numpy, onnx"], stderr=subprocess.DEVNULL).returncode == 0:

@@ -5,9 +5,17 @@ Budgets are small: a hundred tokens overflow nearly all of them, and ten fit mos
 
 import random
 
+from common.config import LlamaConfig
+
 # What one layer may do.
 KINDS = ("quest", "streaming", "h2o", "quest+streaming", "quest+h2o", "streaming+h2o")
 KV_HEADS = 2
+
+
+def decoder(layers: int, group: int) -> LlamaConfig:
+    """A small one with a policy of its own in each layer; `group` query heads share a KV head."""
+    return LlamaConfig(layers=layers, heads=KV_HEADS * group, kv_heads=KV_HEADS, head_dim=8, hidden=48, ffn=64, vocab=263,
+                       max_positions=256)  # fmt: skip
 
 
 def growth(rng: random.Random, most: int) -> str:

@@ -214,8 +214,7 @@ def acts(oracle: Decoder, layer: int) -> bool:
 @pytest.mark.parametrize("group", [1, 2, 3, 4, 8])
 def test_a_random_policy_in_each_layer(group: int, tiny: Callable, compiled: Callable) -> None:
     rng, kv_heads = random.Random(f"layers {group}"), policy_draws.KV_HEADS
-    config = LlamaConfig(layers=LAYERS, heads=kv_heads * group, kv_heads=kv_heads, head_dim=8, hidden=48, ffn=64,
-                         vocab=263, max_positions=256)  # fmt: skip
+    config = policy_draws.decoder(LAYERS, group)
     model, chunk = tiny(config, group), rng.choice([5, 6])
     drawn = (policy_draws.layer(rng, n, kind, PAGE) for n, kind in enumerate(policy_draws.KINDS))
     policy = rules(*(rule for layer in drawn for rule in layer))

@@ -12,7 +12,6 @@ import policy_draws
 import pytest
 import road
 import sparse_opt
-from common.config import LlamaConfig
 from oracles.model import Decoder
 from oracles.policy_file import parse_policies
 from road import GQA2, GQA3, rules
@@ -66,8 +65,7 @@ def test_codes_equal_their_oracle(name: str, tiny: Callable, compiled: Callable)
 @pytest.mark.parametrize("group", [1, 2, 3, 4, 8])
 def test_random_codes_in_each_layer(group: int, tiny: Callable, compiled: Callable) -> None:
     rng, kv_heads = random.Random(f"codes {group}"), policy_draws.KV_HEADS
-    config = LlamaConfig(layers=LAYERS, heads=kv_heads * group, kv_heads=kv_heads, head_dim=8, hidden=48, ffn=64,
-                         vocab=263, max_positions=256)  # fmt: skip
+    config = policy_draws.decoder(LAYERS, group)
     model, chunk = tiny(config, group), rng.choice([5, 6])
     drawn = (policy_draws.coded_layer(rng, layer, PAGE) for layer in range(LAYERS))
     policy = rules(*(rule for layer in drawn for rule in layer))

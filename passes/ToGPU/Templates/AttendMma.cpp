@@ -1,6 +1,5 @@
 //===-- AttendMma.cpp - Attention over segments of page lists, on tensor cores ------------------------------------===//
 #include "passes/ToGPU/Templates/AttendMma.h"
-#include "passes/ToGPU/AsyncCopy.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToGPU/Templates/TileRing.h"
 #include "passes/ToGPU/TensorCore.h"

@@ -90,6 +90,9 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, i
     auto field = dyn_cast<FieldAttr>(attr);
     if (!field)
       return emitError() << "fields holds " << attr << ", which is no #kvcache.field";
+    if (field.getName() == kLikelyField &&
+        (field.getScope() != Scope::Head || !field.getType().isInteger(32) || field.getShape().size() != 1))
+      return emitError() << "field " << kLikelyField << " must hold i32 [P] for each head";
     if (!names.insert(field.getName()).second)
       return emitError() << "two different fields have the name " << field.getName()
                          << "; they must be the same, or differ in name";
@@ -107,6 +110,13 @@ LayoutAttr::Cap LayoutAttr::getCap(int64_t head) const {
 
 bool LayoutAttr::isCapped() const {
   return llvm::any_of(getCaps().asArrayRef(), [](int64_t cap) { return cap > 0; });
+}
+
+int64_t LayoutAttr::getLikely() const {
+  for (auto field : getFields().getAsRange<FieldAttr>())
+    if (field.getName() == kLikelyField)
+      return field.getShape()[0];
+  return 0;
 }
 
 SmallVector<LayoutAttr::Component> LayoutAttr::getComponents() const {

@@ -19,4 +19,9 @@
 #define GET_OP_CLASSES
 #include "dialects/KVCache/KVCacheOps.h.inc"
 
+namespace sparse::kvcache {
+/// The field that names slots which will probably be evicted next.
+inline constexpr llvm::StringLiteral kLikelyField = "likely";
+} // namespace sparse::kvcache
+
 #endif

@@ -64,6 +64,9 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
     `max_pages` is the width of the page table per head. With `cap_over` and `cap_least` the cap of a head in a sequence of n
     tokens is `max(cap_least, min(cap, cap * n / cap_over))`, rounded down; a `cap_over` of 0 is a constant cap.
 
+    A field `likely` (head scope, i32, `shape` [P]) names slots that the next step will probably evict, -1 past the last. It
+    is a hint and may name any slot.
+
     Keys and values are numbers of `type`, unless `storage` is i8 or f8E4M3FN: then pages hold codes, a number is its code
     times the scale of its slot, and the components `key_scale` and `value_scale` (f16 [heads, slots]) hold the scales.
   }];
@@ -110,6 +113,8 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
     Cap getCap(int64_t head) const;
     /// The largest of the caps: the slots that a compaction may keep of a head; -1 where no head has a cap.
     int64_t getWidestCap() const { return *::llvm::max_element(getCaps().asArrayRef()); }
+    /// Slots of a head that the field `likely` names; 0 without it.
+    int64_t getLikely() const;
     /// Whether a component is a field that lies as [channel][page].
     bool isByChannel(const Component &component) const;
     /// The memref that kernels take for a component: pages are `page_bytes` apart.

@@ -144,16 +144,39 @@ def Sparsity_MassOfScoresOp : Sparsity_Op<"mass_of_scores", [Pure]> {
   let results = (outs Sparsity_Tensor:$mass);
 }
 
+def Sparsity_NearestPartOp : Sparsity_Op<"nearest_part", [Pure]> {
+  let summary = "the slots nearest to likely victims, segment by segment of the pages in use";
+  let description = [{
+    A step reads its keys for attention before it knows its victim. The field `likely` names slots that may well become it;
+    this op, which shares a kernel with `sparsity.attend_part`, finds what each of them would merge into. `probed` (i32
+    [T, KV heads, P]) is the slot, -1 where the field names none that is live. For each segment of the dense list (as of
+    `sparsity.attend_part` with the same `segment`) the live slot of most similar key but itself: `cosine` f32 and `position`,
+    `slot` i32 [T, KV heads, S, P]; ties: the older; slot -1 and cosine -inf where there is none.
+
+    ```mlir
+    %parts, %tops, %sums = sparsity.attend_part %q, %s1, %positions, %sequences {segment = 0 : i64, …} : …
+    %probed, %cosine, %position, %slot = sparsity.nearest_part %s1, %sequences {segment = 0 : i64} : …
+    %s2, %evicted = kvcache.compress %s1, …
+    %targets, %share = sparsity.match %s2, %evicted, %sequences, %probed, %cosine, %position, %slot {…} : …
+    ```
+  }];
+  let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$sequences, I64Attr:$segment);
+  let results = (outs Sparsity_Tensor:$probed, Sparsity_Tensor:$cosine, Sparsity_Tensor:$position,
+                      Sparsity_Tensor:$slot);
+  let hasVerifier = 1;
+}
+
 def Sparsity_MatchOp : Sparsity_Op<"match", [Pure]> {
   let summary = "which slots the victim of each row and head goes into, and its share";
   let description = [{
     `evicted` (i32 [B, KV heads]) is what `kvcache.compress` evicted. `targets` (i32 [B, KV heads, m]) are slots that stay,
     -1 past the last and where nothing was evicted or the policy does not govern the head: by position in ascending order,
     or the one of most similar key (cosine; ties: the older). `share` f32 [B, KV heads]. `layer` counts in the source
-    model; only random policies read it.
+    model; only random policies read it. `nearest` may be the results of `sparsity.nearest_part`: a victim among those
+    `probed` needs no search.
   }];
   let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$evicted, Sparsity_Tensor:$sequences,
-                       Sparsity_MergePolicyInterface:$policy, I64Attr:$layer);
+                       Variadic<Sparsity_Tensor>:$nearest, Sparsity_MergePolicyInterface:$policy, I64Attr:$layer);
   let results = (outs Sparsity_Tensor:$targets, Sparsity_Tensor:$share);
   let hasVerifier = 1;
 }

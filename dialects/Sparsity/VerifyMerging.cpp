@@ -31,11 +31,37 @@ static LogicalResult expectHeadFields(Operation *op, LayoutAttr layout, MergePol
                          : expectField(op, layout, counter, Scope::Head, b.getI32Type(), nameOf(policy));
 }
 
+/// The results of `nearest_part`.
+static LogicalResult expectNearest(Operation *op, ValueRange nearest, int64_t rows, LayoutAttr layout) {
+  Builder b(op->getContext());
+  int64_t heads = layout.getKvHeads(), likely = layout.getLikely();
+  if (likely == 0)
+    return op->emitOpError("needs the field 'likely' in the layout");
+  auto slots = dyn_cast<RankedTensorType>(nearest.back().getType());
+  int64_t segments = slots && slots.getRank() == 4 ? slots.getDimSize(2) : ShapedType::kDynamic;
+  SmallVector<int64_t> shape{rows, heads, segments, likely};
+  return expectTensors(op, {{nearest[0], "probed", {rows, heads, likely}, b.getI32Type()},
+                            {nearest[1], "cosine", shape, b.getF32Type()},
+                            {nearest[2], "position", shape, b.getI32Type()},
+                            {nearest[3], "slot", shape, b.getI32Type()}});
+}
+
+LogicalResult NearestPartOp::verify() {
+  int64_t rows = rowsOf(getSequences());
+  if (failed(expectTensors(*this, {{getSequences(), "sequences", {rows}, Builder(getContext()).getI32Type()}})))
+    return failure();
+  return expectNearest(*this, getResults(), rows, layoutOf(getState()));
+}
+
 LogicalResult MatchOp::verify() {
   LayoutAttr layout = layoutOf(getState());
   Builder b(getContext());
   int64_t rows = rowsOf(getEvicted()), heads = layout.getKvHeads();
   if (failed(expectSlotFields(*this, layout, getPolicy())))
+    return failure();
+  if (!getNearest().empty() && getNearest().size() != 4)
+    return emitOpError("takes the four results of sparsity.nearest_part or none of them");
+  if (!getNearest().empty() && failed(expectNearest(*this, getNearest(), rows, layout)))
     return failure();
   return expectTensors(*this, {{getEvicted(), "evicted", {rows, heads}, b.getI32Type()},
                                {getSequences(), "sequences", {rows}, b.getI32Type()},

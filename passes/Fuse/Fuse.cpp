@@ -72,6 +72,8 @@ public:
       if (onDevice && !element.isF32() && func->getAttrOfType<StringAttr>("plan.kind").getValue() == "prefill")
         narrowInputs(func, element);
       splitAttention(func);
+      if (onDevice)
+        findNearest(func);
       for (Cluster &cluster : findClusters(func))
         outline(cluster);
       SmallVector<Operation *> leaves;
@@ -95,6 +97,8 @@ private:
   void mergeLinears(func::FuncOp func, WeightPacker &packer);
   void splitAttention(func::FuncOp func);
   sparsity::MassOp massOf(sparsity::AttendOp attend);
+  void findNearest(func::FuncOp func);
+  sparsity::NearestPartOp nearestOf(sparsity::AttendPartOp attend);
   int64_t segmentLength(kvcache::LayoutAttr layout);
   int64_t segmentCount(int64_t rows, kvcache::LayoutAttr layout);
   std::vector<Cluster> findClusters(func::FuncOp func);
@@ -282,6 +286,42 @@ sparsity::MassOp Fuse::massOf(sparsity::AttendOp attend) {
   return {};
 }
 
+/// Attention over all pages looks for what likely victims would merge into, where tensor cores can.
+void Fuse::findNearest(func::FuncOp func) {
+  SmallVector<sparsity::MatchOp> matches(func.front().getOps<sparsity::MatchOp>());
+  for (sparsity::MatchOp match : matches) {
+    auto policy = cast<sparsity::MergePolicyInterface>(match.getPolicy());
+    auto compress = match.getEvicted().getDefiningOp<kvcache::CompressOp>();
+    if (policy.getTargets() != sparsity::MergeTargets::Nearest || !compress)
+      continue;
+    for (Operation *reader : compress.getState().getUsers()) {
+      auto attend = dyn_cast<sparsity::AttendPartOp>(reader);
+      if (!attend || attend.getIndices())
+        continue;
+      auto parts = cast<RankedTensorType>(attend.getTop().getType()); // [T, Hk, S, G]
+      if (!device::whyNotNearest(attend.getState().getType().getLayout(), parts.getDimSize(3)).empty())
+        continue;
+      match.getNearestMutable().assign(nearestOf(attend).getResults());
+    }
+  }
+}
+
+/// The one beside an attention.
+sparsity::NearestPartOp Fuse::nearestOf(sparsity::AttendPartOp attend) {
+  if (auto known = dyn_cast<sparsity::NearestPartOp>(attend->getNextNode()))
+    return known;
+  OpBuilder b(attend);
+  b.setInsertionPointAfter(attend);
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(attend.getTop().getType()).getShape();
+  int64_t likely = attend.getState().getType().getLayout().getLikely();
+  auto slots = [&](Type type) { return RankedTensorType::get({shape[0], shape[1], shape[2], likely}, type); };
+  Type i32 = b.getI32Type();
+  SmallVector<Type> types{RankedTensorType::get({shape[0], shape[1], likely}, i32), slots(b.getF32Type()), slots(i32),
+                          slots(i32)};
+  return sparsity::NearestPartOp::create(b, attend.getLoc(), types, attend.getState(), attend.getSequences(),
+                                         attend.getSegmentAttr());
+}
+
 /// Elementwise ops join the kernel of the operand that is computed last, when that kernel is a linear layer (or
 /// elementwise itself) and nobody else reads the operand: then the kernel's only result is the op's.
 std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
@@ -344,6 +384,11 @@ std::vector<Cluster> Fuse::findClusters(func::FuncOp func) {
       for (Value mass : compress.getMass())
         if (auto before = mass.getDefiningOp<sparsity::MassOfScoresOp>(); before && mass.hasOneUse())
           join(clusterOf[before], own);
+    if (isa<sparsity::NearestPartOp>(op)) {
+      unsigned attend = clusterOf[op.getPrevNode()];
+      clusters[own].name = clusters[attend].name;
+      join(attend, own);
+    }
     if (auto append = dyn_cast<kvcache::AppendOp>(op))
       for (onnx::RotaryEmbeddingOp rope : ropesOf(append))
         join(clusterOf[rope], own);

@@ -18,6 +18,23 @@ static bool readsByChannel(SelectionPolicyInterface selection, const LayerFacts 
          parts[1] != QueryPart::Whole && parts[0] != parts[1];
 }
 
+/// The list of slots that will probably be evicted next, for a GPU whose attention finds what they would merge into: a tensor
+/// core multiplies keys by eight rows, of which query heads leave some free. Null where nobody reads it.
+static Attribute likelyField(MLIRContext *context, const LayerFacts &facts, ArrayRef<PolicyAttrInterface> policies) {
+  constexpr int64_t kRows = 8, kMost = 4;
+  int64_t free = kRows - facts.heads / facts.kvHeads;
+  auto mergesNearest = [](PolicyAttrInterface policy) {
+    auto merge = dyn_cast<MergePolicyInterface>(Attribute(policy));
+    return merge && merge.getTargets() == MergeTargets::Nearest;
+  };
+  if (free <= 0 || facts.type.isF32() || llvm::none_of(policies, mergesNearest))
+    return {};
+  Builder b(context);
+  return kvcache::FieldAttr::get(context, b.getStringAttr(kvcache::kLikelyField), kvcache::Scope::Head, b.getI32Type(),
+                                 b.getDenseI64ArrayAttr({std::min(free, kMost)}), b.getI32IntegerAttr(-1),
+                                 /*content=*/false, /*counter=*/false);
+}
+
 kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, SelectionPolicyInterface selection,
                                         ArrayAttr kvPolicies) {
   MLIRContext *context = op->getContext();
@@ -60,6 +77,10 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
       }
   }
 
+  // A GPU's warp reads whole keys; the CPU's vector registers hold one channel of many keys.
+  bool keysBySlot = op->getParentOfType<ModuleOp>()->hasAttr("sparsity.target");
+  if (Attribute likely = keysBySlot ? likelyField(context, facts, policies) : Attribute())
+    fields.push_back(likely);
   // A head whose cap holds within a prompt needs room for its cap, the slot that the next victim leaves, and one chunk.
   bool bounded = prefillCap == kvcache::PrefillCap::Chunk && !llvm::is_contained(caps, -1);
   int64_t slots = facts.maxContext;
@@ -68,8 +89,6 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
   bool slotted = prefillCap != kvcache::PrefillCap::None;
   if (slotted) // an extent may pass the context by the hole of the last victim
     slots += 1;
-  // A GPU's warp reads whole keys; the CPU's vector registers hold one channel of many keys.
-  bool keysBySlot = op->getParentOfType<ModuleOp>()->hasAttr("sparsity.target");
   auto maxPages = static_cast<int64_t>(llvm::divideCeil(slots, facts.page));
   bool fieldsByChannel = keysBySlot && selection && readsByChannel(selection, facts, maxPages);
   // Constant caps leave no trace.

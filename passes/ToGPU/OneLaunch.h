@@ -12,6 +12,10 @@ namespace sparse::device {
 std::string whyNotOneLaunch(sparsity::SelectOp select, sparsity::AttendPartOp attend, sparsity::TargetAttr target,
                             sparsity::TileCopy copies = sparsity::TileCopy::Async);
 
+/// Why attention over such a layer, with `groups` query heads for a KV head, can't look for the nearest keys of likely
+/// victims; empty when it can.
+std::string whyNotNearest(kvcache::LayoutAttr layout, int64_t groups);
+
 } // namespace sparse::device
 
 #endif

@@ -322,8 +322,7 @@ void sparse::lowering::lowerAttend(Emitter &e, KernelContext &k, sparsity::Atten
   k.set(op.getLse(), results[1]);
 }
 
-/// Pages of one segment of a list of `pages` pages: `segment`, or for 0 what makes `count` equal ones.
-static Value segmentLength(Emitter &e, Value pages, int64_t segment, int64_t count) {
+Value sparse::lowering::segmentLength(Emitter &e, Value pages, int64_t segment, int64_t count) {
   if (segment > 0)
     return e.index(segment);
   return arith::MaxUIOp::create(e.b, e.loc, e.ceilDiv(pages, count), e.index(1));
@@ -395,25 +394,24 @@ void sparse::lowering::lowerMassOfScores(Emitter &e, KernelContext &k, sparsity:
         Value reference = e.slice(lse, {row, e.mul(head, e.index(groups))}, {1, groups}, {groups});
         // Only slots in use are read: to clear the others would cost more than to add up.
         Value blank = e.empty({slots}, f32);
-        Value mass = e.ifThen(isActive, blank, [&]() -> SmallVector<Value> {
-          return e.loop(e.index(0), pages, blank, [&](Value logical, ValueRange carried) {
-            Value segment = arith::DivUIOp::create(e.b, e.loc, logical, length);
-            Value inside = e.mul(arith::RemUIOp::create(e.b, e.loc, logical, length), e.index(page));
-            Value tile = e.slice(scores, {row, head, segment, inside, e.b.getIndexAttr(0)}, {1, 1, 1, page, groups},
-                                 {page, groups});
-            Value sums = e.generic({tile, reference}, e.filled({page}, e.f32(0)),
-                                   {e.map(2, {0, 1}), e.map(2, {1}), e.map(2, {0})}, {Iter::parallel, Iter::reduction},
-                                   [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                     Emitter in(b, loc);
-                                     Value exp = math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, a[0], a[1]));
-                                     Value hidden = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, a[0],
-                                                                          in.f32(kHiddenBelow));
-                                     return arith::AddFOp::create(b, loc, a[2], in.select(hidden, in.f32(0), exp));
-                                   });
-            return SmallVector<Value>{tensor::InsertSliceOp::create(
-                e.b, e.loc, sums, carried[0], ArrayRef<OpFoldResult>{e.mul(logical, e.index(page))},
-                ArrayRef<OpFoldResult>{e.b.getIndexAttr(page)}, ArrayRef<OpFoldResult>{e.b.getIndexAttr(1)})};
-          });
+        Value wanted = e.select(isActive, pages, e.index(0));
+        Value mass = e.loop(e.index(0), wanted, blank, [&](Value logical, ValueRange carried) {
+          Value segment = arith::DivUIOp::create(e.b, e.loc, logical, length);
+          Value inside = e.mul(arith::RemUIOp::create(e.b, e.loc, logical, length), e.index(page));
+          Value tile = e.slice(scores, {row, head, segment, inside, e.b.getIndexAttr(0)}, {1, 1, 1, page, groups},
+                               {page, groups});
+          Value sums = e.generic({tile, reference}, e.filled({page}, e.f32(0)),
+                                 {e.map(2, {0, 1}), e.map(2, {1}), e.map(2, {0})}, {Iter::parallel, Iter::reduction},
+                                 [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                   Emitter in(b, loc);
+                                   Value exp = math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, a[0], a[1]));
+                                   Value hidden = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, a[0],
+                                                                        in.f32(kHiddenBelow));
+                                   return arith::AddFOp::create(b, loc, a[2], in.select(hidden, in.f32(0), exp));
+                                 });
+          return SmallVector<Value>{tensor::InsertSliceOp::create(
+              e.b, e.loc, sums, carried[0], ArrayRef<OpFoldResult>{e.mul(logical, e.index(page))},
+              ArrayRef<OpFoldResult>{e.b.getIndexAttr(page)}, ArrayRef<OpFoldResult>{e.b.getIndexAttr(1)})};
         })[0];
         return {{mass, {row, head, e.b.getIndexAttr(0)}, {1, 1, slots}}};
       });

@@ -258,6 +258,7 @@ static LogicalResult lowerOne(Emitter &e, KernelContext &k, Operation *op) {
           .Case([&](sparsity::SampleOp op) { return lowerSample(e, k, op), true; })
           .Case([&](sparsity::ScoreOp op) { return lowerScore(e, k, op), true; })
           .Case([&](sparsity::SelectOp op) { return lowerSelect(e, k, op), true; })
+          .Case([&](sparsity::NearestPartOp op) { return lowerNearestPart(e, k, op), true; })
           .Case([&](sparsity::MatchOp op) { return lowerMatch(e, k, op), true; })
           .Case([&](sparsity::MergeOp op) { return lowerMerge(e, k, op), true; })
           .Case([&](sparsity::MatchChosenOp op) { return lowerMatchChosen(e, k, op), true; })

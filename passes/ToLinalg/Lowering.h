@@ -64,7 +64,11 @@ void lowerChoose(Emitter &e, KernelContext &k, kvcache::ChooseOp op);
 void lowerGather(Emitter &e, KernelContext &k, kvcache::GatherOp op);
 void lowerPlace(Emitter &e, KernelContext &k, kvcache::PlaceOp op);
 
+/// Pages of one segment of a list of `pages` pages: `segment`, or for 0 what makes `count` equal ones. Attend.cpp.
+Value segmentLength(Emitter &e, Value pages, int64_t segment, int64_t count);
+
 // Kernels that merge evicted slots: Merge.cpp.
+void lowerNearestPart(Emitter &e, KernelContext &k, sparsity::NearestPartOp op);
 void lowerMatch(Emitter &e, KernelContext &k, sparsity::MatchOp op);
 void lowerMerge(Emitter &e, KernelContext &k, sparsity::MergeOp op);
 void lowerMatchChosen(Emitter &e, KernelContext &k, sparsity::MatchChosenOp op);

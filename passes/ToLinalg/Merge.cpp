@@ -63,13 +63,13 @@ static SmallVector<Value> matchFollowing(Emitter &e, LayerState &state, MergePol
   return {lists[1], share};
 }
 
-/// The target (i32 [1]) of a head's victim, the slot with the most similar key, of equal ones the oldest; and its
-/// share.
-static SmallVector<Value> matchNearest(Emitter &e, LayerState &state, MergePolicyInterface policy, int64_t layer,
-                                       Value sequence, Value head, Value victim, Value position, Value extent) {
+/// { cosine, position, slot } of the slot in pages [first, last) whose key is most similar to that of `wanted`, which is not
+/// compared with itself; of equal ones the oldest. -inf, …, -1 where there is none.
+static SmallVector<Value> nearestSlot(Emitter &e, LayerState &state, Value sequence, Value head, Value wanted, Value first,
+                                      Value last) {
   kvcache::LayoutAttr layout = state.layout;
   int64_t dim = layout.getKeyDim();
-  Value page = e.div(victim, layout.getPage()), lane = e.rem(victim, layout.getPage());
+  Value page = e.div(wanted, layout.getPage()), lane = e.rem(wanted, layout.getPage());
   Value physical = e.toIndex(e.extract(state["table"], {sequence, head, page}));
   SmallVector<Value> read = e.loop(dim, {e.filled({1, dim}, e.f32(0)), e.f32(0)}, [&](Value c, ValueRange carried) {
     Value x = e.toF32(e.extract(state["key"], {physical, c, lane}));
@@ -83,24 +83,73 @@ static SmallVector<Value> matchNearest(Emitter &e, LayerState &state, MergePolic
       [&](OpBuilder &b, Location loc, ValueRange a) -> Value { return arith::DivFOp::create(b, loc, a[0], length); });
   SmallVector<Value> init{e.f32(-std::numeric_limits<double>::infinity()), e.i32(std::numeric_limits<int32_t>::max()),
                           e.i32(-1)};
-  SmallVector<Value> best =
-      e.loop(e.index(0), e.ceilDiv(extent, layout.getPage()), init, [&](Value p, ValueRange outer) {
-        Value there = e.toIndex(e.extract(state["table"], {sequence, head, p}));
-        Value similar = cosines(e, unit, keysOfPage(e, state, there));
-        return e.loop(layout.getPage(), outer, [&](Value lane, ValueRange carried) {
-          Value slot = e.add(e.mul(p, e.index(layout.getPage())), lane);
-          Value own = e.extract(state["position"], {sequence, head, slot});
-          Value cosine = e.extract(similar, {e.index(0), lane});
-          Value more = arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OGT, cosine, carried[0]);
-          Value tie = e.both(arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OEQ, cosine, carried[0]),
-                             e.cmp(Pred::slt, own, carried[1]));
-          Value better = e.both(e.cmp(Pred::sge, own, e.i32(0)), e.either(more, tie));
-          return SmallVector<Value>{e.select(better, cosine, carried[0]), e.select(better, own, carried[1]),
-                                    e.select(better, e.toI32(slot), carried[2])};
-        });
-      });
+  return e.loop(first, last, init, [&](Value p, ValueRange outer) {
+    Value there = e.toIndex(e.extract(state["table"], {sequence, head, p}));
+    Value similar = cosines(e, unit, keysOfPage(e, state, there));
+    return e.loop(layout.getPage(), outer, [&](Value lane, ValueRange carried) {
+      Value slot = e.add(e.mul(p, e.index(layout.getPage())), lane);
+      Value own = e.extract(state["position"], {sequence, head, slot});
+      Value cosine = e.extract(similar, {e.index(0), lane});
+      Value more = arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OGT, cosine, carried[0]);
+      Value tie = e.both(arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OEQ, cosine, carried[0]),
+                         e.cmp(Pred::slt, own, carried[1]));
+      Value other = e.both(e.cmp(Pred::sge, own, e.i32(0)), e.cmp(Pred::ne, slot, wanted));
+      Value better = e.both(other, e.either(more, tie));
+      return SmallVector<Value>{e.select(better, cosine, carried[0]), e.select(better, own, carried[1]),
+                                e.select(better, e.toI32(slot), carried[2])};
+    });
+  });
+}
+
+/// The target (i32 [1]) of a head's victim, the slot with the most similar key; and its share.
+static SmallVector<Value> matchNearest(Emitter &e, LayerState &state, MergePolicyInterface policy, int64_t layer,
+                                       Value sequence, Value head, Value victim, Value position, Value extent) {
+  Value pages = e.ceilDiv(extent, state.layout.getPage());
+  SmallVector<Value> best = nearestSlot(e, state, sequence, head, victim, e.index(0), pages);
   Value share = policy.buildShare(e.b, e.loc, {}, {}, best[0], drawFor(e, policy, layer, head, position));
   return {e.filled({1}, best[2]), share};
+}
+
+void sparse::lowering::lowerNearestPart(Emitter &e, KernelContext &k, sparsity::NearestPartOp op) {
+  LayerState state = k.layer(op.getState());
+  kvcache::LayoutAttr layout = state.layout;
+  Value sequences = k[op.getSequences()];
+  ArrayRef<int64_t> shape = tensorType(op.getSlot()).getShape(); // [T, Hk, S, P]
+  Type i32 = e.b.getI32Type();
+
+  SmallVector<Value> probed =
+      e.parallel({shape[0], shape[1], shape[3]}, e.empty({shape[0], shape[1], shape[3]}, i32),
+                 [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
+                   Value sequence = e.toIndex(e.extract(sequences, ivs[0]));
+                   Value wanted = e.extract(state[kvcache::kLikelyField], {sequence, ivs[1], ivs[2]});
+                   Value count = e.extract(state["count"], {sequence, ivs[1]});
+                   Value inside = e.both(e.cmp(Pred::sge, wanted, e.i32(0)), e.cmp(Pred::slt, wanted, count));
+                   Value there = e.toIndex(e.select(inside, wanted, e.i32(0)));
+                   Value position = e.extract(state["position"], {sequence, ivs[1], there});
+                   Value live = e.both(inside, e.cmp(Pred::sge, position, e.i32(0)));
+                   Value slot = e.filled({1}, e.select(live, wanted, e.i32(-1)));
+                   return {{slot, {ivs[0], ivs[1], ivs[2]}, {1, 1, 1}}};
+                 });
+  SmallVector<Value> outputs{e.empty(shape, e.b.getF32Type()), e.empty(shape, i32), e.empty(shape, i32)};
+  SmallVector<Value> found = e.parallel(shape, outputs, [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
+    Value row = ivs[0], head = ivs[1], sequence = e.toIndex(e.extract(sequences, row));
+    Value extent = e.toIndex(e.extract(state["count"], {sequence, head})), pages = e.ceilDiv(extent, layout.getPage());
+    Value length = segmentLength(e, pages, op.getSegment(), shape[2]);
+    Value first = e.min(e.mul(ivs[2], length), pages), last = e.min(e.add(first, length), pages);
+    Value wanted = e.extract(probed[0], {row, head, ivs[3]});
+    SmallVector<Value> none{e.f32(-std::numeric_limits<double>::infinity()), e.i32(-1), e.i32(-1)};
+    SmallVector<Value> best = e.ifThen(e.cmp(Pred::sge, wanted, e.i32(0)), none, [&]() {
+      return nearestSlot(e, state, sequence, head, e.toIndex(wanted), first, last);
+    });
+    SmallVector<Emitter::Piece> pieces;
+    for (Value part : best)
+      pieces.push_back({e.filled({1}, part), {row, head, ivs[2], ivs[3]}, {1, 1, 1, 1}});
+    return pieces;
+  });
+  k.set(op.getProbed(), probed[0]);
+  k.set(op.getCosine(), found[0]);
+  k.set(op.getPosition(), found[1]);
+  k.set(op.getSlot(), found[2]);
 }
 
 void sparse::lowering::lowerMatch(Emitter &e, KernelContext &k, sparsity::MatchOp op) {

@@ -52,6 +52,7 @@ class Case:
     storage: str = ""  # i8 or f8E4M3FN: pages hold codes
     evict: int = 0  # that many slots stay, half of them recent: a full step that chooses its victim, too
     method: str = "h2o"  # who evicts: h2o; cam over h2o; d2o
+    likely: int = 0  # slots of a head that are named as the next victims, for d2o
 
     @property
     def scale(self):
@@ -112,7 +113,7 @@ def _layout(case):
             f"window = {case.streaming.window} : i64}}>"
         )
     if case.evict:
-        fields += [_field(name, scope, type, init) for name, scope, type, init in _eviction_fields(case)]
+        fields += [_field(*field) for field in _eviction_fields(case)]
         policies += _eviction_policies(case)
     caps = [case.evict or (case.max_pages * case.page if case.slotted else -1)] * case.kv_heads
     return (
@@ -124,9 +125,9 @@ def _layout(case):
     )
 
 
-def _field(name, scope, type, init):
+def _field(name, scope, type, init, shape=()):
     counter = str(name == "merged").lower()
-    return (f'#kvcache.field<name = "{name}", scope = {scope}, type = {type}, shape = [], init = {init} : {type}, '
+    return (f'#kvcache.field<name = "{name}", scope = {scope}, type = {type}, shape = {list(shape)}, init = {init} : {type}, '
             f"content = false, counter = {counter}>")  # fmt: skip
 
 
@@ -134,7 +135,11 @@ def _eviction_fields(case):
     fields = [("mass", "slot", "f32", "0.0")]
     if case.method == "d2o":
         fields.append(("threshold", "head", "f32", NEGATIVE_INFINITY["f32"]))
-    return fields + [("merged", "head", "i32", "0")] * (case.method != "h2o")
+    if case.method != "h2o":
+        fields.append(("merged", "head", "i32", "0"))
+    if case.likely:
+        fields.append(("likely", "head", "i32", "-1", (case.likely,)))
+    return fields
 
 
 def _eviction_policies(case):

@@ -102,7 +102,30 @@ def llama_cases():
 def evicting_cases():
     """Steps that evict, for benchmarks/gpu_attention/gpu_evict.py: a fifth of 32K stays."""
     shape = dict(heads=32, kv_heads=8, key_dim=128, value_dim=128, page=16, max_pages=2049, slotted=True, evict=6554, full=True)
-    return [Case(f"full_{method}_32k_b8", rows=8, method=method, **shape) for method in ("h2o", "cam", "d2o")]
+    cases = [Case(f"full_{method}_32k_b8", rows=8, method=method, **shape) for method in ("h2o", "cam", "d2o")]
+    return cases + [Case("full_d2o_probed_32k_b8", rows=8, method="d2o", likely=4, **shape)]
+
+
+def random_merging_case(rng, index):
+    """A step of D2O of some shape that tensor cores take; where query heads leave rows free, with likely victims."""
+    kv_heads, groups = rng.choice([1, 2, 3]), rng.choice([1, 2, 3, 4, 5, 6, 7, 8, 12])
+    dim, page = rng.choice([32, 64, 96, 128]), rng.choice([16, 32, 48])
+    return Case(
+        name=f"merging_{index}",
+        rows=rng.choice([1, 2, 4]),
+        heads=kv_heads * groups,
+        kv_heads=kv_heads,
+        key_dim=dim,
+        value_dim=rng.choice([dim, dim, 64]),
+        page=page,
+        max_pages=2048 // page + rng.choice([1, 7]),
+        dtype=rng.choice(["bf16", "f16"]),
+        slotted=True,
+        evict=rng.choice([17, 64, 100, 333, 700]),
+        full=True,
+        method="d2o",
+        likely=max(0, min(rng.choice([1, 3, 4]), 8 - groups)),
+    )
 
 
 def compile_cases(sparse_opt, cases, out, arch="sm_90a", more="", options=()):
@@ -130,10 +153,14 @@ def main():
     parser.add_argument("--shapes", type=int, default=60, help="random shapes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--llama", action="store_true", help="the shapes whose times are reported, instead")
+    parser.add_argument("--merges", action="store_true", help="random steps of D2O for check_merge.py, instead")
     args = parser.parse_args()
     rng = random.Random(args.seed)
     if args.llama:  # full steps read rotations of no bytes
         compile_cases(args.sparse_opt, llama_cases() + evicting_cases(), args.out, options=("--weights=none",))
+    elif args.merges:
+        cases = [random_merging_case(rng, i) for i in range(args.shapes)]
+        compile_cases(args.sparse_opt, cases, args.out, options=("--weights=none",))
     else:
         cases = with_dense_twins([random_case(rng, i) for i in range(args.shapes)])
         compile_cases(args.sparse_opt, cases, args.out)

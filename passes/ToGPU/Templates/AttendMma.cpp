@@ -1,5 +1,6 @@
 //===-- AttendMma.cpp - Attention over segments of page lists, on tensor cores ------------------------------------===//
 #include "passes/ToGPU/Templates/AttendMma.h"
+#include "passes/ToGPU/Templates/LikelyVictims.h"
 #include "passes/ToGPU/Templates/Templates.h"
 #include "passes/ToGPU/Templates/TileRing.h"
 #include "passes/ToGPU/TensorCore.h"
@@ -82,14 +83,19 @@ std::pair<SmallVector<Value>, SmallVector<Value>> SharedQueries::read(int64_t j)
 
 MmaState MmaState::empty(Device &d, int64_t valueDim) {
   int64_t groups = llvm::divideCeil(valueDim, kValueChannels);
-  return {d.f32(kHidden), d.f32(0), SmallVector<Value>(groups * 8 * 4, d.f32(0))};
+  return {d.f32(kHidden), d.f32(0), SmallVector<Value>(groups * 8 * 4, d.f32(0)), {}};
 }
-MmaState MmaState::unpack(ValueRange packed) {
-  return {packed[0], packed[1], SmallVector<Value>(packed.drop_front(2))};
+MmaState MmaState::with(ValueRange packed) const {
+  MmaState other{packed[0], packed[1], SmallVector<Value>(packed.slice(2, products.size())), {}};
+  if (nearest)
+    other.nearest = BestSlot::unpack(packed.drop_front(2 + products.size()));
+  return other;
 }
 SmallVector<Value> MmaState::pack() const {
   SmallVector<Value> packed{top, sum};
   llvm::append_range(packed, products);
+  if (nearest)
+    llvm::append_range(packed, nearest->pack());
   return packed;
 }
 
@@ -221,16 +227,21 @@ SmallVector<Value> MmaAttention::weigh(TilePlace place, ValueRange keys, ValueRa
   if (layout.isQuantized())
     for (auto [score, scale] : llvm::zip(scores, scalesOf(scales, "key")))
       score = d.mulF(score, scale);
+  SmallVector<Value> positions, places;
+  for (Value slot : slots) {
+    positions.push_back(list.keyPosition(place.logical, d.add(firstSlot, slot)));
+    places.push_back(d.add(d.add(d.mul(place.logical, d.i32(layout.getPage())), firstSlot), slot));
+  }
+  if (likely)
+    state.nearest = likely->compare(keys, scores, places, positions, *state.nearest);
   Value top = state.top;
   for (int64_t i = 0; i < 4; ++i) {
-    visible.push_back(list.isVisible(list.keyPosition(place.logical, d.add(firstSlot, slots[i])), window));
+    visible.push_back(list.isVisible(positions[i], window));
     Value score = capScore(d, d.mulF(scores[i], d.f32(scoreFactor(scale, softcap))), softcap);
     scores[i] = d.select(visible[i], score, d.f32(kHidden));
     top = d.maxF(top, scores[i]);
-    if (keep) {
-      Value slot = d.add(d.add(d.mul(place.logical, d.i32(layout.getPage())), firstSlot), slots[i]);
-      keep(slot, group, storedTop(d, scores[i]));
-    }
+    if (keep)
+      keep(places[i], group, storedTop(d, scores[i]));
   }
   top = d.maxF(top, d.shuffleXor(top, 1));
   top = d.maxF(top, d.shuffleXor(top, 2));
@@ -323,7 +334,7 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
     ValueRange here = inner.take_front(3), keys = inner.slice(3, keyRegisters);
     ValueRange values = inner.slice(3 + keyRegisters, valueRegisters);
     ValueRange scales = inner.slice(3 + keyRegisters + valueRegisters, scaleWords);
-    MmaState folded = MmaState::unpack(inner.drop_front(loads));
+    MmaState folded = state.with(inner.drop_front(loads));
     Value next = d.add(at, step), hasNext = d.lt(next, last);
     SmallVector<Value> carriedOn = d.ifThenElse(
         hasNext, [&] { return placeOf(next); }, [&] { return SmallVector<Value>(here); });
@@ -336,7 +347,7 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
     llvm::append_range(carriedOn, folded.pack());
     return carriedOn;
   });
-  return MmaState::unpack(ArrayRef(carried).drop_front(loads));
+  return state.with(ArrayRef(carried).drop_front(loads));
 }
 
 MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState state,
@@ -359,7 +370,7 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
   carried = d.loop(first, last, step, carried, [&](Value at, ValueRange inner) {
     Value stage = inner[0], round = inner[1];
     ValueRange scales = inner.slice(2, scaleWords);
-    MmaState folded = MmaState::unpack(inner.drop_front(2 + scaleWords));
+    MmaState folded = state.with(inner.drop_front(2 + scaleWords));
     SmallVector<Value> nextScales;
     if (scaleWords > 0)
       nextScales = scalesAt(d.add(at, step));
@@ -383,7 +394,7 @@ MmaState MmaAttention::foldTiles(Value first, Value last, Value step, MmaState s
     llvm::append_range(carriedOn, folded.pack());
     return carriedOn;
   });
-  return MmaState::unpack(ArrayRef(carried).drop_front(2 + scaleWords));
+  return state.with(ArrayRef(carried).drop_front(2 + scaleWords));
 }
 
 void MmaAttention::leave(const MmaState &state, AttendBlock &block) {
@@ -433,13 +444,22 @@ static LogicalResult emit(DeviceKernel &k) {
   PageList list(k, op.getState(), op.getPositions(), op.getSequences(), selecting, row, head);
   list.take(op.getIndices(), op.getCount());
   Value length = list.segmentLength(op.getSegment(), segments), first = d.mul(segment, length);
-  // Nobody reads the segments past the end of the list.
-  d.ifThen(d.lt(first, list.pages), [&] {
+  std::optional<LikelyVictims> likely;
+  for (Operation *beside : k.ops)
+    if (auto nearest = dyn_cast<sparsity::NearestPartOp>(beside))
+      likely.emplace(k, nearest, list, groups, block.warps, op->getNumResults());
+  // Nobody reads attention's segments past the end of the list.
+  Value isThere = d.lt(first, list.pages);
+  if (likely)
+    d.ifThen(d.bitXor(isThere, d.boolean(true)), [&] { likely->storeNone(segment); });
+  d.ifThen(isThere, [&] {
     Value pages = d.sub(d.minS(list.pages, d.add(first, length)), first);
     Value here = d.minS(d.sub(d.i32(groups), firstHead), d.i32(heads));
     QueryFragments queries =
         QueryFragments::load(k, k.buffer(op.getQuery()), row, d.add(d.mul(head, d.i32(groups)), firstHead), here,
                              layout.getKeyDim(), productType(layout));
+    if (likely)
+      likely->join(queries);
     MmaAttention warp(k, list, int64_t(op.getWindow()), op.getScale().convertToDouble(),
                       op.getSoftcap().convertToDouble(), SharedQueries(d, queries));
     if (!op.getScores().empty())
@@ -449,18 +469,21 @@ static LogicalResult emit(DeviceKernel &k) {
           k.store(score, k.results[3], {row, head, segment, inSegment, d.add(firstHead, h)});
         });
       });
+    warp.findNearest(likely ? &*likely : nullptr);
     d.barrier(); // the queries are there
     int64_t tiles = MmaAttention::tilesOfPage(layout);
     Value all = d.mul(pages, d.i32(tiles)), warps = d.i32(block.warps);
     // A lane finds the page of one of the warp's next 32 tiles.
     Value stride = d.mul(warps, d.i32(kWarp));
     MmaState state = MmaState::empty(d, dv);
-    state = MmaState::unpack(d.loop(d.warp(), all, stride, state.pack(), [&](Value base, ValueRange carried) {
+    if (likely)
+      state.nearest = BestSlot::none(d);
+    state = state.with(d.loop(d.warp(), all, stride, state.pack(), [&](Value base, ValueRange carried) {
       Value own = d.minS(d.add(base, d.mul(d.lane(), warps)), d.sub(all, d.i32(1)));
       Value ownLogical = list.logical(d.add(first, d.divU(own, tiles))), ownPhysical = list.physical(ownLogical);
       Value last = d.minS(all, d.add(base, stride));
       return warp
-          .foldTiles(base, last, warps, MmaState::unpack(carried),
+          .foldTiles(base, last, warps, state.with(carried),
                      [&](Value at) -> TilePlace {
                        Value lane = d.divU(d.sub(at, base), warps);
                        return {d.shuffle(ownLogical, lane), d.shuffle(ownPhysical, lane), d.remU(at, tiles)};
@@ -468,7 +491,11 @@ static LogicalResult emit(DeviceKernel &k) {
           .pack();
     }));
     warp.leave(state, block);
+    if (likely)
+      likely->leave(*state.nearest);
     d.barrier();
+    if (likely)
+      likely->store(segment);
     block.fold([&](Value h, Value channel, Value foldedTop, Value foldedSum, Value values) {
       Value g = d.add(firstHead, h);
       d.ifThen(d.lt(g, d.i32(groups)), [&] {

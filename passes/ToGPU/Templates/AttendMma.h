@@ -11,6 +11,7 @@
 
 #include "passes/ToGPU/StreamLoad.h"
 #include "passes/ToGPU/Templates/AttendBlock.h"
+#include "passes/ToGPU/Templates/BestSlot.h"
 #include "passes/ToGPU/Templates/PageList.h"
 
 namespace sparse::device {
@@ -46,13 +47,15 @@ private:
 };
 
 /// The state of one warp: for head g of each lane, its largest score (a power of two), this lane's sum of weights, and
-/// the sums of products.
+/// the sums of products; the nearest slot so far where row g stands for a likely victim.
 struct MmaState {
   Value top, sum;
   SmallVector<Value> products; // [group of 64 channels][8][4]
+  std::optional<BestSlot> nearest;
 
   static MmaState empty(Device &d, int64_t valueDim);
-  static MmaState unpack(ValueRange packed);
+  /// A state like this one of other values.
+  MmaState with(ValueRange packed) const;
   SmallVector<Value> pack() const;
 };
 
@@ -62,6 +65,7 @@ struct TilePlace {
 };
 
 class TileRing;
+class LikelyVictims;
 
 class MmaAttention {
 public:
@@ -76,6 +80,8 @@ public:
   /// Lets `use` have each score (natural, kHidden where hidden) of this lane: of slot `slot` of the list's pages and head `head`
   /// of the product.
   void keepScores(std::function<void(Value slot, Value head, Value score)> use) { keep = std::move(use); }
+  /// Looks for the nearest keys of the victims that the queries' fragments hold, with states that have a `nearest`.
+  void findNearest(const LikelyVictims *victims) { likely = victims; }
   /// Leaves the warp's state in the block's memory.
   void leave(const MmaState &state, AttendBlock &block);
 
@@ -104,6 +110,7 @@ private:
   double scale, softcap;
   SharedQueries queries;
   std::function<void(Value, Value, Value)> keep;
+  const LikelyVictims *likely = nullptr;
   StreamLoad stream;
   kvcache::LayoutAttr layout;
   Type element; // that is multiplied

@@ -18,6 +18,8 @@ using namespace sparse::device;
 static constexpr int64_t kMostFloats = 64, kMostLoads = 8;
 
 static std::string whyNot(plan::KernelOp kernel, sparsity::TargetAttr) {
+  if (llvm::any_of(*kernel.getBlock(), llvm::IsaPred<sparsity::NearestPartOp>))
+    return "the nearest keys are found by tensor cores";
   return whyNotWideRows(cast<sparsity::AttendPartOp>(headOf(kernel)).getState().getType().getLayout());
 }
 

@@ -43,6 +43,8 @@ void BestSlots::put(const BestSlot &best, Value place) {
   d.store(best.slot, slots, place);
 }
 
+BestSlot BestSlots::at(Value place) { return {d.load(keys, place), d.load(positions, place), d.load(slots, place)}; }
+
 BestSlot BestSlots::ofRank(Value rank, Value place) {
   auto load = [&](Span span) { return d.load(device::ofBlock(d, span, rank), place); };
   return {load(keys), load(positions), load(slots)};
@@ -51,6 +53,5 @@ BestSlot BestSlots::ofRank(Value rank, Value place) {
 BestSlot BestSlots::ofBlock(const BestSlot &own) {
   d.ifThen(d.eq(d.lane(), d.i32(0)), [&] { put(own, d.warp()); });
   d.barrier();
-  Value place = d.remU(d.lane(), warps);
-  return BestSlot{d.load(keys, place), d.load(positions, place), d.load(slots, place)}.ofWarp(d);
+  return at(d.remU(d.lane(), warps)).ofWarp(d);
 }

@@ -23,13 +23,15 @@ struct BestSlot {
   BestSlot ofWarp(Device &d, int64_t every = 1) const { return ofLanes(d, kWarp, every); }
 };
 
-/// A best slot of every warp of a block, in shared memory.
+/// A best slot of every warp of a block, or of each of another number of places, in shared memory.
 class BestSlots {
 public:
-  /// Outside control flow. `warps` is a power of two, at most 32.
+  /// Outside control flow. For `ofBlock` `warps` is a power of two, at most 32.
   BestSlots(Device &d, int64_t warps, StringRef name);
 
   void put(const BestSlot &best, Value place);
+  /// What this block has put, after a barrier.
+  BestSlot at(Value place);
   /// What block `rank` of the cluster has put.
   BestSlot ofRank(Value rank, Value place);
   /// The best of the block's, in its first warp; contains a barrier. `own` is the same in all lanes of a warp.

@@ -29,13 +29,39 @@ struct HeadCompression {
   Value row, head, sequence, newest;
   std::optional<ScoreMass> received; // where nobody has added it up
 
+  /// Of a slot: itself as a victim of this step, and as one of the next.
+  struct Candidate {
+    BestSlot now, next;
+  };
   /// Updates the statistics of the slots that are `inside` (the others may be any slot); gives them as victims when one is
   /// looked for.
-  SmallVector<BestSlot> visit(ValueRange slots, ValueRange inside, bool evicts);
+  SmallVector<Candidate> visit(ValueRange slots, ValueRange inside, bool evicts);
+  bool namesLikely() const { return layer.layout.getLikely() > 0; }
 };
+
 } // namespace
 
-SmallVector<BestSlot> HeadCompression::visit(ValueRange slots, ValueRange inside, bool evicts) {
+/// Names slots of least keys of the next step but the victim: of every thread's least the least of each warp, and of these the
+/// least. A thread or a warp may have two of them, so the list is no more than likely.
+static void nameLikely(HeadCompression &c, BestSlots &ofWarps, const BestSlot &own, Value victim, Value active) {
+  Device &d = c.d;
+  BestSlot least = own.onlyIf(d, d.cmp(arith::CmpIPredicate::ne, own.slot, victim)).ofWarp(d);
+  d.ifThen(d.eq(d.lane(), d.i32(0)), [&] { ofWarps.put(least, d.warp()); });
+  d.barrier();
+  // A row of padding has the sequence of another row.
+  d.ifThen(d.bitAnd(d.eq(d.warp(), d.i32(0)), active), [&] {
+    BestSlot ofWarp = ofWarps.at(d.remU(d.lane(), kWarps));
+    for (int64_t i = 0; i < c.layer.layout.getLikely(); ++i) {
+      BestSlot next = ofWarp.ofLanes(d, kWarps);
+      d.ifThen(d.eq(d.lane(), d.i32(0)), [&] {
+        c.k.store(next.slot, c.layer[kvcache::kLikelyField], {c.sequence, c.head, d.i32(i)});
+      });
+      ofWarp = ofWarp.onlyIf(d, d.cmp(arith::CmpIPredicate::ne, ofWarp.slot, next.slot));
+    }
+  });
+}
+
+SmallVector<HeadCompression::Candidate> HeadCompression::visit(ValueRange slots, ValueRange inside, bool evicts) {
   kvcache::LayoutAttr layout = layer.layout;
   SmallVector<llvm::StringMap<Value>> fields(slots.size());
   auto fieldOf = [&](size_t i, StringRef name) {
@@ -55,7 +81,7 @@ SmallVector<BestSlot> HeadCompression::visit(ValueRange slots, ValueRange inside
     for (const lowering::Statistic &statistic : statistics)
       fieldOf(i, statistic.field);
   }
-  SmallVector<BestSlot> victims;
+  SmallVector<Candidate> victims;
   for (size_t i = 0; i < slots.size(); ++i) {
     for (const lowering::Statistic &statistic : statistics) {
       Value old = fieldOf(i, statistic.field);
@@ -68,8 +94,12 @@ SmallVector<BestSlot> HeadCompression::visit(ValueRange slots, ValueRange inside
     }
     if (!evicts)
       continue;
-    Value key = evictionKey(d, layout, head, positions[i], newest, [&](StringRef name) { return fieldOf(i, name); });
-    victims.push_back(BestSlot{key, positions[i], slots[i]}.onlyIf(d, inside[i]));
+    auto asOf = [&](Value newest) {
+      Value key = evictionKey(d, layout, head, positions[i], newest, [&](StringRef name) { return fieldOf(i, name); });
+      return BestSlot{key, positions[i], slots[i]}.onlyIf(d, inside[i]);
+    };
+    BestSlot now = asOf(newest);
+    victims.push_back({now, namesLikely() ? asOf(d.add(newest, d.i32(1))) : now});
   }
   return victims;
 }
@@ -93,28 +123,44 @@ static LogicalResult emit(DeviceKernel &k) {
   for (Operation *before : k.ops)
     if (auto scores = dyn_cast<sparsity::MassOfScoresOp>(before))
       c.received.emplace(k, scores, c.row, c.head);
-  std::optional<BestSlots> bests;
+  std::optional<BestSlots> bests, likely;
   if (evicts)
     bests.emplace(d, kWarps, "victim");
+  bool namesLikely = evicts && c.namesLikely();
+  if (namesLikely)
+    likely.emplace(d, kWarps, "likely");
   constexpr int64_t threads = kWarps * kWarp;
-  BestSlot best = BestSlot::unpack(d.loop(
-      d.threadId(), extent, d.i32(threads * kTogether), BestSlot::none(d).pack(), [&](Value first, ValueRange carried) {
+  SmallVector<Value> none = BestSlot::none(d).pack();
+  if (namesLikely)
+    llvm::append_range(none, BestSlot::none(d).pack());
+  SmallVector<Value> found = d.loop(
+      d.threadId(), extent, d.i32(threads * kTogether), none, [&](Value first, ValueRange carried) {
         SmallVector<Value> slots, inside;
         for (int64_t i = 0; i < kTogether; ++i) {
           Value slot = d.add(first, d.i32(i * threads));
           inside.push_back(d.lt(slot, extent));
           slots.push_back(d.select(inside.back(), slot, first));
         }
-        BestSlot least = BestSlot::unpack(carried);
-        for (const BestSlot &own : c.visit(slots, inside, evicts))
-          least = least.orBetter(d, own);
-        return least.pack();
-      }));
+        BestSlot least = BestSlot::unpack(carried.take_front(3));
+        BestSlot next = namesLikely ? BestSlot::unpack(carried.drop_front(3)) : BestSlot::none(d);
+        for (const HeadCompression::Candidate &own : c.visit(slots, inside, evicts)) {
+          least = least.orBetter(d, own.now);
+          if (namesLikely)
+            next = next.orBetter(d, own.next);
+        }
+        SmallVector<Value> packed = least.pack();
+        if (namesLikely)
+          llvm::append_range(packed, next.pack());
+        return packed;
+      });
   if (!evicts)
     return success();
-  best = bests->ofBlock(best.ofWarp(d));
+  BestSlot best = bests->ofBlock(BestSlot::unpack(ArrayRef(found).take_front(3)).ofWarp(d));
   Value cap = c.e.toI32(lowering::capOf(c.e, layout, c.e.toIndex(c.head), c.newest));
   Value over = d.lt(cap, extent);
+  if (namesLikely)
+    nameLikely(c, *likely, BestSlot::unpack(ArrayRef(found).drop_front(3)), d.select(over, best.slot, d.i32(-1)),
+               active);
   d.ifThen(d.eq(d.threadId(), d.i32(0)), [&] {
     if (!op.getEvicted().empty())
       k.store(d.select(over, best.position, d.i32(-1)), k.results[0], {c.row, c.head});

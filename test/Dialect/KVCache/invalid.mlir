@@ -127,3 +127,8 @@ func.func @f(%s: !layer, %x: tensor<*xi32>) {
 
 // expected-error @below {{codes of type 'f16' are not supported; i8 and f8E4M3FN are}}
 func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [], policies = [], storage = f16>}
+
+// -----
+
+// expected-error @below {{field likely must hold i32 [P] for each head}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [#kvcache.field<name = "likely", scope = slot, type = i32, shape = [], init = -1 : i32, content = false, counter = false>], policies = []>}

@@ -380,3 +380,35 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
   %0:3 = sparsity.merge_chosen %s, %i, %k, %t, %w, %key, %value {policy = #d2o} : (!layer, tensor<1xi32>, tensor<2xi32>, tensor<2x12xi32>, tensor<2x12xf32>, tensor<2x6x8xbf16>, tensor<2x6x16xbf16>) -> (tensor<2x6xf32>, tensor<2x6x16xbf16>, tensor<2x6x16xbf16>)
   return
 }
+
+// -----
+
+!layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
+    slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [], policies = []>>
+func.func @f(%s: !layer, %q: tensor<2xi32>) {
+  // expected-error @below {{needs the field 'likely' in the layout}}
+  %0:4 = sparsity.nearest_part %s, %q {segment = 0 : i64} : (!layer, tensor<2xi32>) -> (tensor<2x2x3xi32>, tensor<2x2x5x3xf32>, tensor<2x2x5x3xi32>, tensor<2x2x5x3xi32>)
+  return
+}
+
+// -----
+
+!layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
+    slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "likely", scope = head, type = i32, shape = [3], init = -1 : i32, content = false, counter = false>], policies = []>>
+func.func @f(%s: !layer, %q: tensor<2xi32>) {
+  // expected-error @below {{'position' must be 'tensor<2x2x5x3xi32>', not 'tensor<2x2x5x4xi32>'}}
+  %0:4 = sparsity.nearest_part %s, %q {segment = 0 : i64} : (!layer, tensor<2xi32>) -> (tensor<2x2x3xi32>, tensor<2x2x5x3xf32>, tensor<2x2x5x4xi32>, tensor<2x2x5x3xi32>)
+  return
+}
+
+// -----
+
+#d2o = #sparsity.d2o<{heavy = 3, recent = 3, sinks = 0, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, over = 0, least = 0, prefill = "dense", heads = array<i64>}>
+!layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
+    slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [
+    #kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>], policies = []>>
+func.func @f(%s: !layer, %e: tensor<2x2xi32>, %q: tensor<2xi32>, %p: tensor<2x2x3xi32>) {
+  // expected-error @below {{takes the four results of sparsity.nearest_part or none of them}}
+  %0:2 = sparsity.match %s, %e, %q, %p {layer = 0 : i64, policy = #d2o} : (!layer, tensor<2x2xi32>, tensor<2xi32>, tensor<2x2x3xi32>) -> (tensor<2x2x1xi32>, tensor<2x2xf32>)
+  return
+}

@@ -27,3 +27,19 @@ func.func @merge(%s: !capped, %i: tensor<1xi32>, %m: tensor<1x2x20xf32>, %kept: 
   %d, %v = sparsity.merge_chosen %n2, %i, %kept, %t2, %w2, %k, %k {policy = #cam} : (!capped, tensor<1xi32>, tensor<2xi32>, tensor<2x20xi32>, tensor<2x20xf32>, tensor<2x8x16xf32>, tensor<2x8x16xf32>) -> (tensor<2x8xf32>, tensor<2x8x16xf32>)
   return %n2, %v : !capped, tensor<2x8x16xf32>
 }
+
+// Likely victims are looked for while keys are read; the search for the victim's nearest key knows what was found.
+!likely = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = bf16,
+    slotted = true, max_pages = 5, caps = [8, 8], prefill_cap = end, fields = [
+      #kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
+      #kvcache.field<name = "likely", scope = head, type = i32, shape = [3], init = -1 : i32, content = false, counter = false>
+    ], policies = []>>
+#d2o = #sparsity.d2o<{heavy = 4, recent = 4, sinks = 0, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, over = 0, least = 0, prefill = "dense", heads = array<i64>}>
+// CHECK-LABEL: func.func @nearest
+func.func @nearest(%s: !likely, %i: tensor<1xi32>, %e: tensor<1x2xi32>) -> tensor<1x2x1xi32> {
+  // CHECK: %[[P:.*]], %[[C:.*]], %[[L:.*]], %[[N:.*]] = sparsity.nearest_part %{{.*}}, %{{.*}} {segment = 0 : i64}
+  %p, %c, %l, %n = sparsity.nearest_part %s, %i {segment = 0 : i64} : (!likely, tensor<1xi32>) -> (tensor<1x2x3xi32>, tensor<1x2x7x3xf32>, tensor<1x2x7x3xi32>, tensor<1x2x7x3xi32>)
+  // CHECK: sparsity.match %{{.*}}, %{{.*}}, %{{.*}}, %[[P]], %[[C]], %[[L]], %[[N]] {layer = 0 : i64, policy = #d2o}
+  %t, %w = sparsity.match %s, %e, %i, %p, %c, %l, %n {layer = 0 : i64, policy = #d2o} : (!likely, tensor<1x2xi32>, tensor<1xi32>, tensor<1x2x3xi32>, tensor<1x2x7x3xf32>, tensor<1x2x7x3xi32>, tensor<1x2x7x3xi32>) -> (tensor<1x2x1xi32>, tensor<1x2xf32>)
+  return %t : tensor<1x2x1xi32>
+}

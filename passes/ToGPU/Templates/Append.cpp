@@ -189,14 +189,14 @@ static LogicalResult emit(DeviceKernel &k) {
   std::optional<Rotation> rotation;
   if (query)
     rotation.emplace(k, query);
-  auto wait = [&] {
-    d.waitForLaunchBefore();
-    d.allowNextLaunch();
-  };
   std::function<void()> append = [&] { appendPrompt(k, e, op); };
   if (op.getPrefill()) {
-    wait();
+    d.waitForLaunchBefore();
+    d.allowNextLaunch();
   } else {
+    // What the next launch does before it waits for this one may then run beside the launch before this one, too: scores
+    // load page fields, which neither changes but for the token's own page.
+    d.allowNextLaunch();
     // A row's inputs, and where its token goes, are known before the launch before has ended: nothing but an append, a
     // compaction or the choice of a victim changes it, and none of them comes just before an append to the same layer.
     Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {row}), d.i32(0));
@@ -213,7 +213,7 @@ static LogicalResult emit(DeviceKernel &k) {
     for (std::optional<Rotation> *each : {&e.rotation, &rotation})
       if (*each)
         (*each)->locate(row);
-    wait();
+    d.waitForLaunchBefore();
     append = [&, active, sequence, place] {
       d.ifThen(active, [&] { e.appendRow(row, sequence, place); });
     };

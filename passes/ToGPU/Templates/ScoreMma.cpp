@@ -190,12 +190,10 @@ static LogicalResult emit(DeviceKernel &k) {
   k.blocksOfProcessor = 2;
 
   Value head = d.blockId(1), row = d.blockId(2), kvHead = d.divU(head, selecting / layout.getKvHeads());
-  // Which pages to load is known before the launch before has added its token, which takes one more at most; so the
-  // loads of fields wait for nothing but that launch.
+  // The first loads are under way before the launch before has added its token. It takes one more page at most, and changes
+  // the fields of the token's page alone, which is attended to whatever its score.
   Value sequence = k.load(k.buffer(op.getSequences()), {row});
   Value likely = d.add(pagesInUse(k, layer, sequence, kvHead), d.i32(1));
-  d.waitForLaunchBefore();
-  d.allowNextLaunch();
   Value firstTile = d.mul(d.add(d.mul(d.blockId(0), d.i32(kWarpsOfBlock)), d.warp()), d.i32(ofWarp));
   Value usedTiles = d.divU(d.add(likely, d.i32(kTilePages - 1)), kTilePages);
   Value lowest = d.f32(-std::numeric_limits<double>::infinity());
@@ -207,6 +205,8 @@ static LogicalResult emit(DeviceKernel &k) {
   SmallVector<Value> loaded =
       d.ifThenElse(d.lt(firstTile, last), [&] { return tile.load(firstTile); },
                    [&] { return SmallVector<Value>(fields * loads * 8, d.i32(0)); });
+  d.waitForLaunchBefore();
+  d.allowNextLaunch();
   tile.shareQueries(k.buffer(op.getQuery()), row, head);
   Value used = pagesInUse(k, layer, sequence, kvHead);
   d.barrier();

@@ -1,7 +1,7 @@
 //===-- CacheUpdate.cpp - Kernels that change the cache: append, compress, rebuild --------------------------------===//
 //
-// Every read and write of a component goes through the one carried tensor, so that bufferization stays in place. An append
-// touches a few hundred elements a step: loops over scalars. What follows a step sees every slot: tiles of a page.
+// Every read and write of a component goes through the one carried tensor, so that bufferization stays in place. An
+// append touches a few hundred elements a step: loops over scalars. What follows a step sees every slot: tiles of a page.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "dialects/Sparsity/Policies/Policies.h"

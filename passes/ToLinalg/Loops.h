@@ -77,8 +77,8 @@ public:
   /// forall ivs in [0, grid): every task computes its pieces of the outputs.
   SmallVector<Value> parallel(ArrayRef<int64_t> grid, ValueRange outputs,
                               function_ref<SmallVector<Piece>(ValueRange ivs)> task);
-  /// The other form of a parallel kernel, for what changes in place: `init` (operands and empty tensors) goes through every
-  /// task as through a loop, but no task may read or write what another one writes.
+  /// The other form of a parallel kernel, for what changes in place: `init` (operands and empty tensors) goes through
+  /// every task as through a loop, but no task may read or write what another one writes.
   SmallVector<Value> tasks(ArrayRef<int64_t> grid, ValueRange init,
                            function_ref<SmallVector<Value>(ValueRange ivs, ValueRange carried)> task);
 

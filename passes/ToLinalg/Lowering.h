@@ -111,8 +111,8 @@ Value isGoverned(Emitter &e, Value head, ArrayRef<int64_t> heads);
 /// The cap of KV head `head` as an index when the newest token is at position `newest` (i32, null where all caps
 /// are constant); the layout's slots when it has none.
 Value capOf(Emitter &e, kvcache::LayoutAttr layout, Value head, Value newest);
-/// The eviction key (f32) of a slot of position `position`, +inf outside every policy's heads. `fieldOf` gives the slot's
-/// fields.
+/// The eviction key (f32) of a slot of position `position`, +inf outside every policy's heads. `fieldOf` gives the
+/// slot's fields.
 Value evictionKey(Emitter &e, kvcache::LayoutAttr layout, Value head, Value position, Value newest,
                   function_ref<Value(StringRef field)> fieldOf);
 /// The same of slot `slot` of the state.

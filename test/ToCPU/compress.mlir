@@ -1,5 +1,5 @@
-// What follows a step sees every slot: a task a row and KV head, a vector a page, all of it in place. The reference does the
-// same slot by slot.
+// What follows a step sees every slot: a task a row and KV head, a vector a page, all of it in place. The reference does
+// the same slot by slot.
 // RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.h2o<{heads = array<i64: 1>, heavy = 40 : i64, least = 8 : i64, over = 200 : i64, prefill = "dense", recent = 40 : i64}>, #sparsity.cam<{attention = "gathered", followers = 6 : i64, mode = "bernoulli", seed = 3 : i64, heads = array<i64: 1>}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=2" --sparse-fuse -o %t
 // RUN: sparse-opt %t --sparse-set-strategy --sparse-convert-to-linalg -o %t.linalg

@@ -298,8 +298,8 @@ def FormKernelsPass : Pass<"sparse-form-kernels", "::mlir::ModuleOp"> {
   let summary = "Turn entries into plans and kernel regions into functions on buffers";
   let description = [{
     Every distinct kernel becomes one `func.func` over memrefs and a task index; its top-level `scf.forall` becomes the
-    grid. Entries become `plan.entry`: state and weights by name, values between kernels at offsets of one arena,
-    reused when they are dead.
+    grid, or its loop marked `plan.tasks`, whose iterations change different parts of what it carries. Entries become
+    `plan.entry`: state and weights by name, values between kernels at offsets of one arena, reused when they are dead.
   }];
   let dependentDialects = ["::mlir::bufferization::BufferizationDialect", "::mlir::func::FuncDialect",
                            "::mlir::affine::AffineDialect", "::mlir::memref::MemRefDialect",

@@ -85,9 +85,9 @@ def Sparsity_AttendPartOp : Sparsity_Op<"attend_part", [Pure, AttrSizedOperandSe
     Hs, S, G], with G the query heads of a selecting head. Segments past the end of the list are unspecified. The
     segments depend on the list's length alone, never on the batch or the machine.
 
-    For `sparsity.mass_of_scores`, a dense list may leave its `scores`, too: f32 [T, Hk, S, P, G], with P the slots of the
-    longest segment; entry p of segment s is the score of the p-th slot of the segment's pages, less than -5e29 for a slot
-    that the row may not see. Entries past the end are unspecified.
+    For `sparsity.mass_of_scores`, a dense list may leave its `scores`, too: f32 [T, Hk, S, G, P], or [T, Hk, S, P, G] where
+    keys lie slot by slot, with P the slots of the longest segment; entry p of segment s is the score of the p-th slot of the
+    segment's pages, less than -5e29 for a slot that the row may not see. Entries past the end are unspecified.
   }];
   let arguments = (ins Sparsity_Tensor:$query, KVCache_LayerType:$state, Sparsity_Tensor:$positions,
                        Sparsity_Tensor:$sequences, Optional<Sparsity_Tensor>:$indices, Optional<Sparsity_Tensor>:$count,

@@ -252,7 +252,9 @@ void Fuse::splitAttention(func::FuncOp func) {
     sparsity::MassOp mass = massOf(op);
     if (mass) {
       int64_t slots = sparsity::AttendPartOp::slotsOfSegment(layout, pagesOfSegment, segments);
-      types.push_back(RankedTensorType::get({rows, selecting, segments, slots, groups}, b.getF32Type()));
+      // Of queries, or of slots where a key lies beside the other channels: as they come out of the products.
+      int64_t outer = layout.getKeysBySlot() ? slots : groups, inner = layout.getKeysBySlot() ? groups : slots;
+      types.push_back(RankedTensorType::get({rows, selecting, segments, outer, inner}, b.getF32Type()));
     }
     auto part = sparsity::AttendPartOp::create(b, op.getLoc(), types, op.getQuery(),
                                                op.getState(), op.getPositions(), op.getSequences(), op.getIndices(),

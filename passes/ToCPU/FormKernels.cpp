@@ -1,6 +1,7 @@
 //===-- FormKernels.cpp - Entries to plans, kernel regions to functions on buffers --------------------------------===//
 #include "passes/Passes.h"
 #include "passes/ToCPU/ArenaPlanner.h"
+#include "passes/ToLinalg/Loops.h"
 
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/IR/IRMapping.h"
@@ -180,6 +181,54 @@ LogicalResult FormKernels::formEntry(func::FuncOp func) {
   return success();
 }
 
+/// The loop whose iterations are the tasks of a kernel that changes its operands in place (Emitter::tasks), if a task
+/// needs nothing but the kernel's buffers: what goes into the loop is in them already, or not yet of interest.
+static scf::ForOp taskLoop(plan::KernelOp op) {
+  auto loops = op.getBlock()->getOps<scf::ForOp>();
+  auto found = llvm::find_if(loops, [](scf::ForOp loop) { return loop->hasAttr(lowering::kTasksAttr); });
+  if (found == loops.end())
+    return {};
+  scf::ForOp loop = *found;
+  if (llvm::any_of(loop->getUsers(), [](Operation *user) { return !isa<plan::YieldOp>(user); }))
+    return {};
+  for (auto [value, tie] : llvm::zip(op.getBlock()->getTerminator()->getOperands(), op.getTies())) {
+    OpOperand *init = value.getDefiningOp() == loop ? loop.getTiedLoopInit(cast<OpResult>(value)) : nullptr;
+    auto operand = dyn_cast<BlockArgument>(init ? init->get() : value);
+    bool inPlace = operand && static_cast<int64_t>(operand.getArgNumber()) == tie;
+    bool isFresh = tie < 0 && init && init->get().getDefiningOp<tensor::EmptyOp>();
+    if (!inPlace && !isFresh)
+      return {};
+  }
+  return loop;
+}
+
+static Value writableTensor(OpBuilder &b, Location loc, Type type, Value buffer) {
+  return bufferization::ToTensorOp::create(b, loc, type, buffer, /*restrict=*/true, /*writable=*/true);
+}
+
+static void cloneBody(OpBuilder &b, plan::KernelOp op, Operation *except, IRMapping &map) {
+  for (Operation &inner : op.getBlock()->without_terminator())
+    if (&inner != except)
+      b.clone(inner, map);
+}
+
+/// One iteration of the loop over the tasks, on the buffers of the results.
+static void cloneTask(OpBuilder &b, plan::KernelOp op, scf::ForOp loop, Value task, ArrayRef<Value> destinations,
+                      IRMapping &map) {
+  map.map(loop.getInductionVar(), task);
+  for (auto [arg, init] : llvm::zip(loop.getRegionIterArgs(), loop.getInits()))
+    map.map(arg, map.lookup(init));
+  for (auto [value, tie, buffer] :
+       llvm::zip(op.getBlock()->getTerminator()->getOperands(), op.getTies(), destinations))
+    if (tie < 0)
+      map.map(loop.getTiedLoopRegionIterArg(cast<OpResult>(value)),
+              writableTensor(b, op.getLoc(), value.getType(), buffer));
+  for (Operation &inner : loop.getBody()->without_terminator())
+    b.clone(inner, map);
+  for (auto [result, value] : llvm::zip(loop.getResults(), loop.getYieldedValues()))
+    map.map(result, map.lookupOrDefault(value));
+}
+
 /// The kernel with this body and these buffers; layers share it.
 FailureOr<Kernel> FormKernels::kernelFor(plan::KernelOp op, ArrayRef<MemRefType> inputs) {
   // Operands are compared by their types alone (`inputs`, which also have the layout of pools).
@@ -241,15 +290,14 @@ FailureOr<Kernel> FormKernels::outline(plan::KernelOp op, ArrayRef<MemRefType> i
   bool parallel = forall && forall.getResults() == yield->getOperands();
   int64_t grid = 1;
   SmallVector<Value> results;
-  if (!parallel) {
-    for (Operation &inner : op.getBlock()->without_terminator())
-      b.clone(inner, map);
-    for (Value value : yield->getOperands())
-      results.push_back(map.lookup(value));
+  if (scf::ForOp loop = taskLoop(op)) {
+    cloneBody(b, op, loop, map);
+    cloneTask(b, op, loop, task, destinations, map);
+    grid = *getConstantIntValue(loop.getUpperBound());
+  } else if (!parallel) {
+    cloneBody(b, op, nullptr, map);
   } else {
-    for (Operation &inner : op.getBlock()->without_terminator())
-      if (&inner != forall)
-        b.clone(inner, map);
+    cloneBody(b, op, forall, map);
     // The task index, split into the loop's induction variables.
     SmallVector<int64_t> bounds;
     for (OpFoldResult bound : forall.getMixedUpperBound())
@@ -265,8 +313,7 @@ FailureOr<Kernel> FormKernels::outline(plan::KernelOp op, ArrayRef<MemRefType> i
     }
     map.map(forall.getInductionVars(), ivs);
     for (auto [arg, destination] : llvm::zip(forall.getRegionOutArgs(), destinations))
-      map.map(arg, bufferization::ToTensorOp::create(b, loc, arg.getType(), destination, /*restrict=*/true,
-                                                     /*writable=*/true));
+      map.map(arg, writableTensor(b, loc, arg.getType(), destination));
     for (Operation &inner : forall.getBody()->without_terminator())
       b.clone(inner, map);
     for (Operation &inner : forall.getTerminator().getYieldingOps()) {
@@ -282,6 +329,9 @@ FailureOr<Kernel> FormKernels::outline(plan::KernelOp op, ArrayRef<MemRefType> i
           mapped(insert.getMixedSizes()), mapped(insert.getMixedStrides())));
     }
   }
+  if (!parallel)
+    for (Value value : yield->getOperands())
+      results.push_back(map.lookup(value));
   for (auto [value, destination] : llvm::zip(results, destinations))
     bufferization::MaterializeInDestinationOp::create(b, loc, Type(), value, destination, /*restrict=*/true,
                                                       /*writable=*/true);

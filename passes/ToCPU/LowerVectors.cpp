@@ -41,6 +41,33 @@ struct SumAsTree : OpRewritePattern<vector::ReductionOp> {
   }
 };
 
+/// A sum over the rows of a matrix adds whole rows, each column in the order that SumAsTree or LLVM would give it. The
+/// upstream lowering would transpose the matrix to add up within vectors.
+struct SumOfRows : OpRewritePattern<vector::MultiDimReductionOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(vector::MultiDimReductionOp op, PatternRewriter &rewriter) const override {
+    VectorType type = op.getSourceVectorType();
+    bool isSum = op.getKind() == vector::CombiningKind::ADD && isa<FloatType>(type.getElementType());
+    if (!isSum || type.getRank() != 2 || type.isScalable() || op.getReductionDims() != ArrayRef<int64_t>{0})
+      return rewriter.notifyMatchFailure(op, "no sum of floats over rows");
+    Location loc = op.getLoc();
+    auto add = [&](Value a, Value c) -> Value { return arith::AddFOp::create(rewriter, loc, a, c); };
+    SmallVector<Value> rows;
+    for (int64_t row = 0; row < type.getDimSize(0); ++row)
+      rows.push_back(vector::ExtractOp::create(rewriter, loc, op.getSource(), row));
+    if (llvm::isPowerOf2_64(rows.size()))
+      for (size_t half = rows.size() / 2; half > 0; half /= 2, rows.truncate(rows.size() / 2))
+        for (size_t row = 0; row < half; ++row)
+          rows[row] = add(rows[row], rows[row + half]);
+    Value sum = op.getAcc();
+    for (Value row : rows)
+      sum = add(sum, row);
+    rewriter.replaceOp(op, sum);
+    return success();
+  }
+};
+
 class LowerVectors : public sparse::impl::LowerVectorsPassBase<LowerVectors> {
 public:
   void runOnOperation() override {
@@ -49,6 +76,7 @@ public:
       return;
     RewritePatternSet patterns(&getContext());
     patterns.add<SumAsTree>(&getContext());
+    patterns.add<SumOfRows>(&getContext(), /*benefit=*/2);
     vector::populateVectorMultiReductionLoweringPatterns(patterns,
                                                          vector::VectorMultiReductionLowering::InnerReduction);
     vector::populateVectorBroadcastLoweringPatterns(patterns);

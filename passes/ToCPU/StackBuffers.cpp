@@ -31,7 +31,8 @@ public:
     // A copy is a loop like any other; LLVM's lowering of memref.copy would call into a runtime library.
     func.walk([&](memref::CopyOp copy) {
       OpBuilder at(copy);
-      linalg::CopyOp::create(at, copy.getLoc(), copy.getSource(), copy.getTarget());
+      if (copy.getSource() != copy.getTarget()) // a slice back to where it is
+        linalg::CopyOp::create(at, copy.getLoc(), copy.getSource(), copy.getTarget());
       copy.erase();
     });
     OpBuilder b(&func.front(), func.front().begin());

@@ -197,8 +197,28 @@ static int64_t tileRows(KernelContext &k, bool prefill, int64_t rows) {
   return rows % tile == 0 ? tile : 1;
 }
 
+/// Whether attention leaves its scores as [slots, queries], where keys lie slot by slot, or as [queries, slots].
+static bool scoresBySlot(kvcache::LayoutAttr layout) { return layout.getKeysBySlot(); }
+
+/// A tile of scores with its dimensions exchanged.
+static Value transposed(Emitter &e, Value tile) {
+  RankedTensorType type = tensorType(tile);
+  return e.generic(tile, e.empty({type.getDimSize(1), type.getDimSize(0)}, type.getElementType()),
+                   {e.map(2, {1, 0}), e.map(2, {0, 1})}, {Iter::parallel, Iter::parallel},
+                   [](OpBuilder &, Location, ValueRange a) -> Value { return a[0]; });
+}
+
+/// The scores [n, page] of a page into `kept`, from its slot `slot` on.
+static Value keep(QueryTile &t, Value scores, Value kept, Value slot) {
+  Emitter &e = t.e;
+  OpFoldResult zero = e.b.getIndexAttr(0);
+  if (scoresBySlot(t.state.layout))
+    return e.insertSlice(transposed(e, scores), kept, {slot, zero}, {t.page(), t.queries()});
+  return e.insertSlice(scores, kept, {zero, slot}, {t.queries(), t.page()});
+}
+
 /// Folds pages [first, last) of the list into { largest score [n], sum of weights [n], weighted values [n, dv] }. `kept`
-/// (f32 [slots, n], or null) gets the scores, as a fourth.
+/// (f32, the shape of a segment's scores, or null) gets the scores, as a fourth.
 static SmallVector<Value> foldPages(QueryTile &t, Value row, Value indices, Value first, Value last, Value kept = {}) {
   Emitter &e = t.e;
   Type f32 = e.b.getF32Type();
@@ -258,14 +278,8 @@ static SmallVector<Value> foldPages(QueryTile &t, Value row, Value indices, Valu
                                return arith::MaximumFOp::create(b, loc, a[1], a[0]);
                              });
     SmallVector<Value> next{newTop, sum, out};
-    if (kept) {
-      Value bySlot = e.generic(scores, e.empty({t.page(), n}, f32), {e.map(2, {1, 0}), all},
-                               {Iter::parallel, Iter::parallel},
-                               [](OpBuilder &, Location, ValueRange a) -> Value { return a[0]; });
-      SmallVector<OpFoldResult> at{e.mul(e.sub(i, first), e.index(t.page())), e.b.getIndexAttr(0)};
-      SmallVector<OpFoldResult> sizes{e.b.getIndexAttr(t.page()), e.b.getIndexAttr(n)}, ones(2, e.b.getIndexAttr(1));
-      next.push_back(tensor::InsertSliceOp::create(e.b, e.loc, bySlot, carried[3], at, sizes, ones));
-    }
+    if (kept)
+      next.push_back(keep(t, scores, carried[3], e.mul(e.sub(i, first), e.index(t.page()))));
     return next;
   });
 }
@@ -338,11 +352,10 @@ void sparse::lowering::lowerAttendPart(Emitter &e, KernelContext &k, sparsity::A
 
   SmallVector<Value> outputs{e.empty({shape[0], selecting, shape[2], groups * width}, f32), e.empty(shape, f32),
                              e.empty(shape, f32)};
-  int64_t slots = 0; // of a segment whose scores stay
+  ArrayRef<int64_t> ofScores; // of a segment whose scores stay
   if (!op.getScores().empty()) {
-    ArrayRef<int64_t> kept = cast<RankedTensorType>(op.getScores().front().getType()).getShape();
-    slots = kept[3];
-    outputs.push_back(e.empty(kept, f32));
+    outputs.push_back(e.empty(tensorType(op.getScores().front()).getShape(), f32));
+    ofScores = tensorType(op.getScores().front()).getShape().take_back(2);
   }
   SmallVector<Value> results = e.parallel(
       {shape[2], shape[0], selecting}, outputs, [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
@@ -354,7 +367,7 @@ void sparse::lowering::lowerAttendPart(Emitter &e, KernelContext &k, sparsity::A
         Value pages = pageCount(t, row, head, count), length = segmentLength(e, pages, segment, shape[2]);
         Value first = e.mul(ivs[0], length);
         Value last = e.min(pages, e.add(first, length));
-        Value kept = slots ? e.empty({slots, groups}, f32) : Value();
+        Value kept = ofScores.empty() ? Value() : e.empty(ofScores, f32);
         SmallVector<Value> folded = foldPages(t, row, indices, first, last, kept);
         Value flat = tensor::CollapseShapeOp::create(e.b, e.loc, RankedTensorType::get({groups * width}, f32),
                                                      folded[2], ArrayRef<ReassociationIndices>{{0, 1}});
@@ -364,7 +377,7 @@ void sparse::lowering::lowerAttendPart(Emitter &e, KernelContext &k, sparsity::A
                                            {folded[1], at, {1, 1, 1, groups}}};
         if (kept) {
           at.push_back(e.b.getIndexAttr(0));
-          pieces.push_back({folded[3], at, {1, 1, 1, slots, groups}});
+          pieces.push_back({folded[3], at, {1, 1, 1, ofScores[0], ofScores[1]}});
         }
         return pieces;
       });
@@ -375,45 +388,54 @@ void sparse::lowering::lowerAttendPart(Emitter &e, KernelContext &k, sparsity::A
     k.set(scores, results[3]);
 }
 
+/// What each slot of a page receives: the sum over the queries of a tile [n, page] of weights.
+static Value received(Emitter &e, Value weights) {
+  int64_t page = tensorType(weights).getDimSize(1);
+  return e.generic(weights, e.filled({page}, e.f32(0)), {e.map(2, {0, 1}), e.map(2, {1})},
+                   {Iter::reduction, Iter::parallel}, [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                     return arith::AddFOp::create(b, loc, a[1], a[0]);
+                   });
+}
+
+/// Tasks of one head's mass of scores: for the threads of a machine that decodes one sequence.
+static constexpr int64_t kMassTasks = 8;
+
 void sparse::lowering::lowerMassOfScores(Emitter &e, KernelContext &k, sparsity::MassOfScoresOp op) {
   LayerState state = k.layer(op.getState());
   kvcache::LayoutAttr layout = state.layout;
   Value scores = k[op.getScores()], lse = k[op.getLse()], positions = k[op.getPositions()];
   Value sequences = k[op.getSequences()], active = k[op.getActive()];
-  ArrayRef<int64_t> shape = tensorType(scores).getShape(); // [T, Hk, S, P, G]
-  int64_t groups = shape[4], page = layout.getPage(), slots = layout.getMaxSlots();
-  Type f32 = e.b.getF32Type();
+  ArrayRef<int64_t> shape = tensorType(scores).getShape(); // [T, Hk, S, slots and queries in either order]
+  bool bySlot = scoresBySlot(layout);
+  int64_t groups = shape[bySlot ? 4 : 3], page = layout.getPage(), slots = layout.getMaxSlots();
+  Value blank = e.empty({shape[0], shape[1], slots}, e.b.getF32Type());
 
-  SmallVector<Value> results = e.parallel(
-      {shape[0], shape[1]}, e.empty({shape[0], shape[1], slots}, f32), [&](ValueRange ivs) -> SmallVector<Emitter::Piece> {
+  // Only slots in use are written: to clear the others would cost more than to add up.
+  SmallVector<Value> results =
+      e.tasks({shape[0], shape[1], kMassTasks}, blank, [&](ValueRange ivs, ValueRange outer) -> SmallVector<Value> {
         Value row = ivs[0], head = ivs[1];
         QueryTile t{e, state, 1, shape[1] * groups, groups, 1, 0, -1, {}, positions, head, head,
                     e.toIndex(e.extract(sequences, row)), {}, {}};
         Value isActive = e.cmp(arith::CmpIPredicate::ne, e.extract(active, row), e.i32(0));
         Value pages = pageCount(t, row, head, {}), length = segmentLength(e, pages, op.getSegment(), shape[2]);
+        Value share = e.ceilDiv(pages, kMassTasks), first = e.mul(ivs[2], share);
+        Value last = e.min(pages, e.add(first, share));
         Value reference = e.slice(lse, {row, e.mul(head, e.index(groups))}, {1, groups}, {groups});
-        // Only slots in use are read: to clear the others would cost more than to add up.
-        Value blank = e.empty({slots}, f32);
-        Value wanted = e.select(isActive, pages, e.index(0));
-        Value mass = e.loop(e.index(0), wanted, blank, [&](Value logical, ValueRange carried) {
-          Value segment = arith::DivUIOp::create(e.b, e.loc, logical, length);
-          Value inside = e.mul(arith::RemUIOp::create(e.b, e.loc, logical, length), e.index(page));
-          Value tile = e.slice(scores, {row, head, segment, inside, e.b.getIndexAttr(0)}, {1, 1, 1, page, groups},
-                               {page, groups});
-          Value sums = e.generic({tile, reference}, e.filled({page}, e.f32(0)),
-                                 {e.map(2, {0, 1}), e.map(2, {1}), e.map(2, {0})}, {Iter::parallel, Iter::reduction},
-                                 [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                   Emitter in(b, loc);
-                                   Value exp = math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, a[0], a[1]));
-                                   Value hidden = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, a[0],
-                                                                        in.f32(kHiddenBelow));
-                                   return arith::AddFOp::create(b, loc, a[2], in.select(hidden, in.f32(0), exp));
-                                 });
-          return SmallVector<Value>{tensor::InsertSliceOp::create(
-              e.b, e.loc, sums, carried[0], ArrayRef<OpFoldResult>{e.mul(logical, e.index(page))},
-              ArrayRef<OpFoldResult>{e.b.getIndexAttr(page)}, ArrayRef<OpFoldResult>{e.b.getIndexAttr(1)})};
-        })[0];
-        return {{mass, {row, head, e.b.getIndexAttr(0)}, {1, 1, slots}}};
+        auto tileOf = [&](Value logical) {
+          OpFoldResult segment = Value(arith::DivUIOp::create(e.b, e.loc, logical, length)), zero = e.b.getIndexAttr(0);
+          OpFoldResult inside = e.mul(arith::RemUIOp::create(e.b, e.loc, logical, length), e.index(page));
+          if (!bySlot)
+            return e.slice(scores, {row, head, segment, zero, inside}, {1, 1, 1, groups, page}, {groups, page});
+          return transposed(
+              e, e.slice(scores, {row, head, segment, inside, zero}, {1, 1, 1, page, groups}, {page, groups}));
+        };
+        return e.ifThen(isActive, outer, [&]() -> SmallVector<Value> {
+          return e.loop(first, last, outer, [&](Value logical, ValueRange carried) {
+            Value sums = received(e, weights(e, tileOf(logical), reference));
+            SmallVector<OpFoldResult> at{row, head, e.mul(logical, e.index(page))};
+            return SmallVector<Value>{e.insertSlice(sums, carried[0], at, {1, 1, page})};
+          });
+        });
       });
   k.set(op.getMass(), results[0]);
 }
@@ -518,18 +540,14 @@ void sparse::lowering::lowerMass(Emitter &e, KernelContext &k, sparsity::MassOp 
               Value logical = pageAt(t, row, selector, indices, i);
               Value physical = t.physicalPage(logical);
               Value p = weights(e, t.scores(logical, physical, rowActive), reference);
-              Value columns = e.generic(p, e.filled({page}, e.f32(0)), {e.map(2, {0, 1}), e.map(2, {1})},
-                                        {Iter::reduction, Iter::parallel},
-                                        [](OpBuilder &b, Location loc, ValueRange a) -> Value {
-                                          return arith::AddFOp::create(b, loc, a[1], a[0]);
-                                        });
-              // Scalars: the carried tensor is read and written in one place.
-              Value firstSlot = e.mul(logical, e.index(page));
-              return e.loop(page, carried, [&](Value lane, ValueRange inner) {
-                Value slot = e.add(firstSlot, lane);
-                Value sum = arith::AddFOp::create(e.b, e.loc, e.extract(inner[0], slot), e.extract(columns, lane));
-                return SmallVector<Value>{e.insert(sum, inner[0], slot)};
-              });
+              Value sums = received(e, p);
+              SmallVector<OpFoldResult> at{e.mul(logical, e.index(page))};
+              AffineMap one = e.map(1, {0});
+              Value total = e.generic(sums, e.slice(carried[0], at, {page}, {page}), {one, one}, {Iter::parallel},
+                                      [](OpBuilder &b, Location loc, ValueRange a) -> Value {
+                                        return arith::AddFOp::create(b, loc, a[1], a[0]);
+                                      });
+              return SmallVector<Value>{e.insertSlice(total, carried[0], at, {page})};
             });
           });
         })[0];

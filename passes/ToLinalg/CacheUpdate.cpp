@@ -1,7 +1,7 @@
 //===-- CacheUpdate.cpp - Kernels that change the cache: append, compress, rebuild --------------------------------===//
 //
-// Loops over scalars: every read and write of a component goes through the one carried tensor, so that bufferization
-// stays in place. They touch a few hundred elements a step.
+// Every read and write of a component goes through the one carried tensor, so that bufferization stays in place. An
+// append touches a few hundred elements a step: loops over scalars. What follows a step sees every slot: tiles of a page.
 //
 //===--------------------------------------------------------------------------------------------------------------===//
 #include "dialects/Sparsity/Policies/Policies.h"
@@ -64,19 +64,25 @@ Value sparse::lowering::isVisible(Emitter &e, kvcache::LayoutAttr layout, Value 
   return visible;
 }
 
-Value sparse::lowering::evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot,
-                                    Value newest) {
-  Value position = e.extract(state["position"], {sequence, head, slot});
+Value sparse::lowering::evictionKey(Emitter &e, kvcache::LayoutAttr layout, Value head, Value position, Value newest,
+                                    function_ref<Value(StringRef field)> fieldOf) {
   Value key = e.f32(std::numeric_limits<double>::infinity());
-  for (sparsity::KVPolicyInterface policy : kvPolicies(state.layout)) {
+  for (sparsity::KVPolicyInterface policy : kvPolicies(layout)) {
     SmallVector<Value> fields;
     for (StringRef field : policy.getSlotFields())
-      fields.push_back(e.extract(state[field], {sequence, head, slot}));
+      fields.push_back(fieldOf(field));
     Value own = policy.buildKey(e.b, e.loc, position, newest, fields);
     Value governed = isGoverned(e, head, policy.getHeads());
     key = governed ? e.select(governed, own, key) : own;
   }
   return key;
+}
+
+Value sparse::lowering::evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot,
+                                    Value newest) {
+  Value position = e.extract(state["position"], {sequence, head, slot});
+  return evictionKey(e, state.layout, head, position, newest,
+                     [&](StringRef field) { return e.extract(state[field], {sequence, head, slot}); });
 }
 
 sparsity::PolicyAttrInterface sparse::lowering::fieldOwner(kvcache::LayoutAttr layout, kvcache::FieldAttr field) {
@@ -135,6 +141,23 @@ SmallVector<Value> sparse::lowering::stateLoop(Emitter &e, LayerState &state, Va
   SmallVector<Value> results = e.loop(lower, upper, init, [&](Value iv, ValueRange carried) {
     state.values.assign(carried.begin(), carried.begin() + n);
     SmallVector<Value> next = body(iv, carried.drop_front(n));
+    SmallVector<Value> all(state.values);
+    llvm::append_range(all, next);
+    return all;
+  });
+  state.values.assign(results.begin(), results.begin() + n);
+  return SmallVector<Value>(results.begin() + n, results.end());
+}
+
+SmallVector<Value> sparse::lowering::stateTasks(
+    Emitter &e, LayerState &state, ArrayRef<int64_t> grid, ValueRange extra,
+    function_ref<SmallVector<Value>(ValueRange ivs, ValueRange extra)> body) {
+  SmallVector<Value> init(state.values);
+  llvm::append_range(init, extra);
+  size_t n = state.values.size();
+  SmallVector<Value> results = e.tasks(grid, init, [&](ValueRange ivs, ValueRange carried) {
+    state.values.assign(carried.begin(), carried.begin() + n);
+    SmallVector<Value> next = body(ivs, carried.drop_front(n));
     SmallVector<Value> all(state.values);
     llvm::append_range(all, next);
     return all;
@@ -241,75 +264,174 @@ SmallVector<Statistic> sparse::lowering::statisticsOf(kvcache::LayoutAttr layout
   return statistics;
 }
 
+namespace {
+
+/// What a step leaves in one KV head of one row, and which slot it evicts there.
+class HeadUpdate {
+public:
+  HeadUpdate(Emitter &e, LayerState &state, Value row, Value head, Value sequence)
+      : e(e), state(state), layout(state.layout), row(row), head(head), sequence(sequence),
+        count(e.extract(state["count"], {sequence, head})), extent(e.toIndex(count)) {}
+
+  /// Adds what the slots in use received to the policies' statistics.
+  void addMass(Value mass);
+  /// Frees the slot of least key if the head is over its cap; returns its position, or -1.
+  Value evict(Value newest);
+
+private:
+  /// A slot that may be evicted: its key (f32), position and number (i32).
+  struct Candidate {
+    Value key, position, slot;
+
+    static Candidate of(ValueRange values) { return {values[0], values[1], values[2]}; }
+    SmallVector<Value> pack() const { return {key, position, slot}; }
+  };
+
+  SmallVector<OpFoldResult> tileAt(Value outer, Value first) { return {outer, head, first}; }
+  Value tile(Value tensor, Value outer, Value first) {
+    return e.slice(tensor, tileAt(outer, first), {1, 1, layout.getPage()}, {layout.getPage()});
+  }
+  SmallVector<Value> overPages(ValueRange init, Emitter::LoopBody body);
+  Value slotInTile(Emitter &in, Value first);
+  Candidate better(Emitter &in, const Candidate &one, const Candidate &best);
+  Candidate worst(function_ref<Value(Value)> spread);
+  Candidate least(Value newest);
+
+  Emitter &e;
+  LayerState &state;
+  kvcache::LayoutAttr layout;
+  Value row, head, sequence;
+  Value count, extent; // of the head, as i32 and as index
+};
+
+} // namespace
+
+/// for the first slot of every page in use.
+SmallVector<Value> HeadUpdate::overPages(ValueRange init, Emitter::LoopBody body) {
+  Value page = e.index(layout.getPage());
+  return e.loop(e.index(0), e.ceilDiv(extent, layout.getPage()), init, [&](Value logical, ValueRange carried) {
+    return body(e.mul(logical, page), carried);
+  });
+}
+
+/// In the region of a tile: the slot (i32) of the element.
+Value HeadUpdate::slotInTile(Emitter &in, Value first) {
+  return in.add(in.toI32(first), in.toI32(linalg::IndexOp::create(in.b, in.loc, 0)));
+}
+
+void HeadUpdate::addMass(Value mass) {
+  AffineMap one = e.map(1, {0});
+  for (const Statistic &statistic : statisticsOf(layout)) {
+    Value &field = state[statistic.field];
+    field = overPages(field, [&](Value first, ValueRange carried) {
+      Value received = tile(mass, row, first);
+      Value now = e.generic(
+          received, tile(carried[0], sequence, first), {one, one}, {utils::IteratorType::parallel},
+          [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+            Emitter in(b, loc);
+            sparsity::PolicyAttrInterface policy = statistic.policy;
+            Value changes = in.cmp(Pred::slt, slotInTile(in, first), count);
+            if (Value governed = isGoverned(in, head, statistic.heads))
+              changes = in.both(changes, governed);
+            return in.select(changes, policy.buildStatistic(b, loc, statistic.index, a[1], a[0]), a[1]);
+          });
+      return SmallVector<Value>{
+          e.insertSlice(now, carried[0], tileAt(sequence, first), {1, 1, layout.getPage()})};
+    })[0];
+  }
+}
+
+/// The one of smaller key; of equal keys the older.
+HeadUpdate::Candidate HeadUpdate::better(Emitter &in, const Candidate &one, const Candidate &best) {
+  using Float = arith::CmpFPredicate;
+  Value less = arith::CmpFOp::create(in.b, in.loc, Float::OLT, one.key, best.key);
+  Value tie = in.both(arith::CmpFOp::create(in.b, in.loc, Float::OEQ, one.key, best.key),
+                      in.cmp(Pred::slt, one.position, best.position));
+  Value isBetter = in.either(less, tie);
+  return {in.select(isBetter, one.key, best.key), in.select(isBetter, one.position, best.position),
+          in.select(isBetter, one.slot, best.slot)};
+}
+
+/// What every slot is better than.
+HeadUpdate::Candidate HeadUpdate::worst(function_ref<Value(Value)> spread) {
+  return {spread(e.f32(std::numeric_limits<double>::infinity())), spread(e.i32(std::numeric_limits<int32_t>::max())),
+          spread(e.i32(-1))};
+}
+
+/// The slot to evict. The best of each lane of the pages first, then of the lanes: positions differ, so the order of
+/// comparisons does not matter.
+HeadUpdate::Candidate HeadUpdate::least(Value newest) {
+  int64_t page = layout.getPage();
+  SmallVector<StringRef> fields;
+  for (sparsity::KVPolicyInterface policy : kvPolicies(layout))
+    for (StringRef field : policy.getSlotFields())
+      if (!llvm::is_contained(fields, field))
+        fields.push_back(field);
+  Candidate none = worst([&](Value value) { return e.filled({page}, value); });
+  SmallVector<Value> lanes = overPages(none.pack(), [&](Value first, ValueRange carried) {
+    SmallVector<Value> inputs{tile(state["position"], sequence, first)};
+    for (StringRef field : fields)
+      inputs.push_back(tile(state[field], sequence, first));
+    SmallVector<AffineMap> maps(inputs.size() + carried.size(), e.map(1, {0}));
+    return e.generics(inputs, carried, maps, {utils::IteratorType::parallel},
+                      [&](OpBuilder &b, Location loc, ValueRange a) {
+                        Emitter in(b, loc);
+                        Candidate own{{}, a[0], slotInTile(in, first)}, best = Candidate::of(a.take_back(3));
+                        own.key = evictionKey(in, layout, head, own.position, newest, [&](StringRef field) {
+                          return a[1 + (llvm::find(fields, field) - fields.begin())];
+                        });
+                        // What lies past the extent is no slot: it changes nothing.
+                        Value inside = in.cmp(Pred::slt, own.slot, count);
+                        SmallVector<Value> next;
+                        for (auto [better, before] : llvm::zip(better(in, own, best).pack(), best.pack()))
+                          next.push_back(in.select(inside, better, before));
+                        return next;
+                      });
+  });
+  Candidate start = worst([](Value value) { return value; });
+  return Candidate::of(e.loop(page, start.pack(), [&](Value lane, ValueRange best) {
+    Candidate own{e.extract(lanes[0], lane), e.extract(lanes[1], lane), e.extract(lanes[2], lane)};
+    return better(e, own, Candidate::of(best)).pack();
+  }));
+}
+
+Value HeadUpdate::evict(Value newest) {
+  // After an append there is no victim, so every slot below the extent is live.
+  Value over = e.cmp(Pred::ugt, extent, capOf(e, layout, head, newest));
+  return stateIf(e, state, over, e.i32(-1), [&]() -> SmallVector<Value> {
+    Candidate victim = least(newest);
+    state["position"] = e.insert(e.i32(-1), state["position"], {sequence, head, e.toIndex(victim.slot)});
+    state["victim"] = e.insert(victim.slot, state["victim"], {sequence, head});
+    return {victim.position};
+  })[0];
+}
+
 void sparse::lowering::lowerCompress(Emitter &e, KernelContext &k, kvcache::CompressOp op) {
   LayerState state = k.layer(op.getState());
   kvcache::LayoutAttr layout = state.layout;
   Value mass = op.getMass().empty() ? Value() : k[op.getMass().front()];
   Value positions = k[op.getPositions()], sequences = k[op.getSequences()], active = k[op.getActive()];
   // In prefill the mass of all rows is summed: the first row stands for the sequence.
-  int64_t batch = op.getPrefill() ? 1 : rowsOf(positions);
-
-  auto statistics = [&](Value row, Value head, Value sequence, Value extent) {
-    if (!mass)
-      return;
-    stateLoop(e, state, e.index(0), extent, {}, [&](Value slot, ValueRange) -> SmallVector<Value> {
-      Value received = e.extract(mass, {row, head, slot});
-      for (const Statistic &statistic : statisticsOf(layout)) {
-        Value old = e.extract(state[statistic.field], {sequence, head, slot});
-        Value now = sparsity::PolicyAttrInterface(statistic.policy)
-                        .buildStatistic(e.b, e.loc, statistic.index, old, received);
-        if (Value governed = isGoverned(e, head, statistic.heads))
-          now = e.select(governed, now, old);
-        state[statistic.field] = e.insert(now, state[statistic.field], {sequence, head, slot});
-      }
-      return {};
-    });
-  };
+  int64_t batch = op.getPrefill() ? 1 : rowsOf(positions), heads = layout.getKvHeads();
+  bool evicts = !op.getPrefill() && layout.isCapped();
 
   SmallVector<Value> none; // the positions of what is evicted, where somebody asks for them
   if (!op.getEvicted().empty())
-    none.push_back(e.filled({batch, layout.getKvHeads()}, e.i32(-1)));
-  auto evict = [&](Value row, Value head, Value sequence, Value extent, ValueRange evicted) {
-    // After an append there is no victim, so every slot below the extent is live.
-    Value newest = e.extract(positions, row);
-    Value over = e.cmp(Pred::ugt, extent, capOf(e, layout, head, newest));
-    return stateIf(e, state, over, evicted, [&]() -> SmallVector<Value> {
-      SmallVector<Value> init{e.f32(std::numeric_limits<double>::infinity()),
-                              e.i32(std::numeric_limits<int32_t>::max()), e.i32(-1)};
-      SmallVector<Value> least = e.loop(e.index(0), extent, init, [&](Value slot, ValueRange best) {
-        Value key = evictionKey(e, state, sequence, head, slot, newest);
-        Value position = e.extract(state["position"], {sequence, head, slot});
-        Value less = arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OLT, key, best[0]);
-        Value tie = e.both(arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OEQ, key, best[0]),
-                           e.cmp(Pred::slt, position, best[1]));
-        Value better = e.either(less, tie);
-        return SmallVector<Value>{e.select(better, key, best[0]), e.select(better, position, best[1]),
-                                  e.select(better, e.toI32(slot), best[2])};
-      });
-      Value slot = e.toIndex(least[2]);
-      SmallVector<Value> positionsOut;
-      if (!evicted.empty())
-        positionsOut.push_back(e.insert(least[1], evicted[0], {row, head}));
-      state["position"] = e.insert(e.i32(-1), state["position"], {sequence, head, slot});
-      state["victim"] = e.insert(least[2], state["victim"], {sequence, head});
-      return positionsOut;
-    });
-  };
-
-  SmallVector<Value> all = stateLoop(
-      e, state, e.index(0), e.index(batch), none, [&](Value row, ValueRange extra) -> SmallVector<Value> {
+    none.push_back(e.empty({batch, heads}, e.b.getI32Type()));
+  // Active rows are of different sequences, and the others touch no state.
+  SmallVector<Value> all =
+      stateTasks(e, state, {batch, heads}, none, [&](ValueRange ivs, ValueRange extra) -> SmallVector<Value> {
+        Value row = ivs[0], head = ivs[1];
         Value isActive = e.cmp(Pred::ne, e.extract(active, row), e.i32(0));
-        return stateIf(e, state, isActive, extra, [&]() -> SmallVector<Value> {
-          Value sequence = e.toIndex(e.extract(sequences, row));
-          return stateLoop(e, state, e.index(0), e.index(layout.getKvHeads()), extra,
-                           [&](Value head, ValueRange evicted) -> SmallVector<Value> {
-                             Value extent = e.toIndex(e.extract(state["count"], {sequence, head}));
-                             statistics(row, head, sequence, extent);
-                             if (!op.getPrefill() && layout.isCapped())
-                               return evict(row, head, sequence, extent, evicted);
-                             return SmallVector<Value>(evicted);
-                           });
-        });
+        Value evicted = stateIf(e, state, isActive, e.i32(-1), [&]() -> SmallVector<Value> {
+          HeadUpdate update(e, state, row, head, e.toIndex(e.extract(sequences, row)));
+          if (mass)
+            update.addMass(mass);
+          return {evicts ? update.evict(e.extract(positions, row)) : e.i32(-1)};
+        })[0];
+        if (extra.empty())
+          return {};
+        return {e.insert(evicted, extra[0], {row, head})};
       });
   k.set(op.getResult(), state);
   for (auto [evicted, value] : llvm::zip(op.getEvicted(), all))

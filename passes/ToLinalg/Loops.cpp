@@ -58,6 +58,11 @@ Value Emitter::slice(Value tensor, ArrayRef<OpFoldResult> offsets, ArrayRef<int6
   return tensor::ExtractSliceOp::create(b, loc, type, tensor, offsets, attrs(b, sizes), strides);
 }
 
+Value Emitter::insertSlice(Value tile, Value tensor, ArrayRef<OpFoldResult> offsets, ArrayRef<int64_t> sizes) {
+  SmallVector<OpFoldResult> strides(sizes.size(), b.getIndexAttr(1));
+  return tensor::InsertSliceOp::create(b, loc, tile, tensor, offsets, attrs(b, sizes), strides);
+}
+
 SmallVector<Value> Emitter::loop(Value lower, Value upper, ValueRange init, LoopBody body) {
   auto op = scf::ForOp::create(b, loc, lower, upper, index(1), init,
                                [&](OpBuilder &, Location, Value iv, ValueRange carried) {
@@ -76,11 +81,18 @@ SmallVector<Value> Emitter::ifThen(Value condition, ValueRange otherwise, functi
 
 Value Emitter::generic(ValueRange inputs, Value output, ArrayRef<AffineMap> maps,
                        ArrayRef<utils::IteratorType> iterators, Region region) {
-  return linalg::GenericOp::create(b, loc, output.getType(), inputs, output, maps, iterators,
-                                   [&](OpBuilder &inner, Location at, ValueRange args) {
-                                     linalg::YieldOp::create(inner, at, region(inner, at, args));
-                                   })
-      .getResult(0);
+  return generics(inputs, output, maps, iterators, [&](OpBuilder &inner, Location at, ValueRange args) {
+    return SmallVector<Value>{region(inner, at, args)};
+  })[0];
+}
+
+SmallVector<Value> Emitter::generics(ValueRange inputs, ValueRange outputs, ArrayRef<AffineMap> maps,
+                                     ArrayRef<utils::IteratorType> iterators, Regions region) {
+  auto op = linalg::GenericOp::create(b, loc, outputs.getTypes(), inputs, outputs, maps, iterators,
+                                      [&](OpBuilder &inner, Location at, ValueRange args) {
+                                        linalg::YieldOp::create(inner, at, region(inner, at, args));
+                                      });
+  return SmallVector<Value>(op.getResults());
 }
 
 AffineMap Emitter::map(unsigned dims, ArrayRef<unsigned> results) {
@@ -102,5 +114,19 @@ SmallVector<Value> Emitter::parallel(ArrayRef<int64_t> grid, ValueRange outputs,
     SmallVector<OpFoldResult> strides(piece.sizes.size(), b.getIndexAttr(1));
     tensor::ParallelInsertSliceOp::create(b, loc, piece.value, output, piece.offsets, attrs(b, piece.sizes), strides);
   }
+  return SmallVector<Value>(op.getResults());
+}
+
+SmallVector<Value> Emitter::tasks(ArrayRef<int64_t> grid, ValueRange init,
+                                  function_ref<SmallVector<Value>(ValueRange ivs, ValueRange carried)> task) {
+  auto op = scf::ForOp::create(b, loc, index(0), index(llvm::product_of(grid)), index(1), init,
+                               [&](OpBuilder &, Location, Value rest, ValueRange carried) {
+                                 SmallVector<Value> ivs(grid.size());
+                                 for (size_t dim = grid.size(); dim-- > 1; rest = div(rest, grid[dim]))
+                                   ivs[dim] = rem(rest, grid[dim]);
+                                 ivs[0] = rest;
+                                 scf::YieldOp::create(b, loc, task(ivs, carried));
+                               });
+  op->setAttr(kTasksAttr, b.getUnitAttr());
   return SmallVector<Value>(op.getResults());
 }

@@ -7,6 +7,9 @@
 namespace sparse::lowering {
 using namespace mlir; // the lowering is written against the upstream dialects throughout
 
+/// Marks the loop of Emitter::tasks.
+inline constexpr StringLiteral kTasksAttr = "plan.tasks";
+
 /// Builder of scalars, loops and linalg tiles at one location.
 class Emitter {
 public:
@@ -43,6 +46,9 @@ public:
   /// A static-size slice whose leading offsets are values and whose dimensions of size one in `dropped` vanish.
   Value slice(Value tensor, ArrayRef<OpFoldResult> offsets, ArrayRef<int64_t> sizes, ArrayRef<int64_t> shape);
 
+  /// `tile` in the place of such a slice: in place, where the tile is computed from the slice itself.
+  Value insertSlice(Value tile, Value tensor, ArrayRef<OpFoldResult> offsets, ArrayRef<int64_t> sizes);
+
   using LoopBody = function_ref<SmallVector<Value>(Value iv, ValueRange carried)>;
   /// for iv in [lower, upper): carried values through the body; returns the last ones.
   SmallVector<Value> loop(Value lower, Value upper, ValueRange init, LoopBody body);
@@ -56,6 +62,10 @@ public:
   using Region = function_ref<Value(OpBuilder &, Location, ValueRange args)>;
   Value generic(ValueRange inputs, Value output, ArrayRef<AffineMap> maps, ArrayRef<utils::IteratorType> iterators,
                 Region region);
+  /// The same with several outputs.
+  using Regions = function_ref<SmallVector<Value>(OpBuilder &, Location, ValueRange args)>;
+  SmallVector<Value> generics(ValueRange inputs, ValueRange outputs, ArrayRef<AffineMap> maps,
+                              ArrayRef<utils::IteratorType> iterators, Regions region);
   AffineMap map(unsigned dims, ArrayRef<unsigned> results);
 
   /// What one task of a parallel kernel writes: `value` at `offsets` (sizes are its shape, padded in front with ones).
@@ -67,6 +77,10 @@ public:
   /// forall ivs in [0, grid): every task computes its pieces of the outputs.
   SmallVector<Value> parallel(ArrayRef<int64_t> grid, ValueRange outputs,
                               function_ref<SmallVector<Piece>(ValueRange ivs)> task);
+  /// The other form of a parallel kernel, for what changes in place: `init` (operands and empty tensors) goes through
+  /// every task as through a loop, but no task may read or write what another one writes.
+  SmallVector<Value> tasks(ArrayRef<int64_t> grid, ValueRange init,
+                           function_ref<SmallVector<Value>(ValueRange ivs, ValueRange carried)> task);
 
   OpBuilder &b;
   Location loc;

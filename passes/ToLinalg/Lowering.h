@@ -80,6 +80,9 @@ void lowerMergeChosen(Emitter &e, KernelContext &k, sparsity::MergeChosenOp op);
 using StateBody = function_ref<SmallVector<Value>(Value iv, ValueRange extra)>;
 /// Runs `body` on a state carried through `for iv in [lower, upper)`, with `extra` values beside it.
 SmallVector<Value> stateLoop(Emitter &e, LayerState &state, Value lower, Value upper, ValueRange extra, StateBody body);
+/// The tasks of a kernel that changes a state in place (Emitter::tasks), with `extra` values beside it.
+SmallVector<Value> stateTasks(Emitter &e, LayerState &state, ArrayRef<int64_t> grid, ValueRange extra,
+                              function_ref<SmallVector<Value>(ValueRange ivs, ValueRange extra)> body);
 /// Runs `then` on the state where the condition holds.
 SmallVector<Value> stateIf(Emitter &e, LayerState &state, Value condition, ValueRange extra,
                            function_ref<SmallVector<Value>()> then);
@@ -112,7 +115,11 @@ Value isGoverned(Emitter &e, Value head, ArrayRef<int64_t> heads);
 /// The cap of KV head `head` as an index when the newest token is at position `newest` (i32, null where all caps
 /// are constant); the layout's slots when it has none.
 Value capOf(Emitter &e, kvcache::LayoutAttr layout, Value head, Value newest);
-/// The eviction key (f32) of slot `slot`, +inf outside every policy's heads.
+/// The eviction key (f32) of a slot of position `position`, +inf outside every policy's heads. `fieldOf` gives the
+/// slot's fields.
+Value evictionKey(Emitter &e, kvcache::LayoutAttr layout, Value head, Value position, Value newest,
+                  function_ref<Value(StringRef field)> fieldOf);
+/// The same of slot `slot` of the state.
 Value evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot, Value newest);
 /// What else there is of each slot, scales and fields, in the order in which `kvcache.gather` copies them after keys, values and positions.
 SmallVector<StringRef> slotFields(kvcache::LayoutAttr layout);

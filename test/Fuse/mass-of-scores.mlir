@@ -8,7 +8,7 @@
 // CHECK: sparsity.mass %
 // CHECK-LABEL: func.func @decode_b2
 // CHECK: %[[P:.*]]:4 = plan.kernel "attend_part"
-// CHECK: sparsity.attend_part {{.*}}segment = [[SEGMENT:[0-9]+]] : i64{{.*}} -> (tensor<2x2x{{[0-9]+}}x{{[0-9]+}}xf32>, tensor<2x2x[[S:[0-9]+]]x[[G:[0-9]+]]xf32>, {{.*}}, tensor<2x2x[[S]]x{{[0-9]+}}x[[G]]xf32>)
+// CHECK: sparsity.attend_part {{.*}}segment = [[SEGMENT:[0-9]+]] : i64{{.*}} -> (tensor<2x2x{{[0-9]+}}x{{[0-9]+}}xf32>, tensor<2x2x[[S:[0-9]+]]x[[G:[0-9]+]]xf32>, {{.*}}, tensor<2x2x[[S]]x[[G]]x{{[0-9]+}}xf32>)
 // CHECK: %[[C:.*]]:2 = plan.kernel "combine"
 // CHECK: plan.kernel "mass_of_scores"(%[[P]]#3, %[[C]]#1
 // CHECK: sparsity.mass_of_scores {{.*}} {segment = [[SEGMENT]] : i64}

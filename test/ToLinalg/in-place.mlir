@@ -28,7 +28,7 @@
 // PLAN: plan.launch @attend_part_
 // PLAN: plan.launch @combine_
 // PLAN: plan.launch @mass_
-// PLAN: plan.launch @compress_{{[0-9]+}} grid 1
+// PLAN: plan.launch @compress_{{[0-9]+}} grid 2
 // PLAN: plan.entry @maintain_compact
 // PLAN: plan.launch @choose_
 // PLAN: plan.launch @gather_

@@ -22,7 +22,7 @@
 // CHECK-NOT: memref.dealloc
 
 // PLAN: plan.entry @decode_b2
-// PLAN: plan.launch @compress_
+// PLAN: plan.launch @compress_{{[0-9]+}} grid 4
 // PLAN-NEXT: plan.launch @match_{{[0-9]+}} grid 4
 // PLAN-NEXT: plan.launch @merge_{{[0-9]+}} grid 1
 // PLAN: plan.entry @maintain_compact

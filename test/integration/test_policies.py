@@ -8,6 +8,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -150,6 +151,26 @@ def test_policy_equals_its_oracle(name: str, tiny: Callable, compiled: Callable)
         change = np.abs(expected - oracle(model, rules(), ids, prefill)).max()
         assert change > 1e-2, "this policy does nothing here"
         road.verify(artifact, ids, expected, prefill)
+
+
+@pytest.mark.parametrize("name", ["streaming-modes", "h2o-modes", "h2o-growing"])
+def test_vectors_and_scalars_evict_alike(name: str, tiny: Callable, compiled: Callable, tmp_path: Path) -> None:
+    """Statistics and victims are sums and comparisons of the same numbers: not a bit may differ from the reference."""
+    case = FIXED[name]
+    model = tiny(case.config, 3)
+    schedule = tmp_path / "schedule.yaml"
+    schedule.write_text("version: 1\nkernels:\n  - {kernel: compress, strategy: reference}\n")
+    artifacts = [
+        compiled(model, *options, policy=case.policy, chunk=case.chunk, buckets=case.buckets)
+        for options in ((), (f"--schedule={schedule}",))
+    ]
+    for prefill, length in case.lengths:
+        ids = model.ids(length, length)
+        logits = []
+        for artifact in artifacts:
+            with sparse_opt.load(artifact).context(check_counts=True).sequence() as sequence:
+                logits.append(road.feed(sequence, ids, [prefill]))
+        np.testing.assert_array_equal(*logits)
 
 
 def draw_heads(rng: random.Random, kv_heads: int) -> str:

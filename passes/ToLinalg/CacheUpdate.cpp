@@ -25,7 +25,7 @@ Value sparse::lowering::isGoverned(Emitter &e, Value head, ArrayRef<int64_t> hea
   return any;
 }
 
-Value sparse::lowering::capOf(Emitter &e, kvcache::LayoutAttr layout, Value head, Value newest) {
+Value sparse::lowering::capOf(Emitter &e, kvcache::LayoutAttr layout, Value head, Value newest, Value budget) {
   using Cap = kvcache::LayoutAttr::Cap;
   auto slots = [&](const Cap &cap) {
     if (cap.over == 0)
@@ -37,7 +37,12 @@ Value sparse::lowering::capOf(Emitter &e, kvcache::LayoutAttr layout, Value head
   for (int64_t index = 1; index < layout.getKvHeads(); ++index)
     if (Cap other = layout.getCap(index); !(other == first))
       cap = e.select(e.cmp(Pred::eq, head, e.index(index)), slots(other), cap);
-  return cap;
+  return budget ? e.select(e.cmp(Pred::sgt, budget, e.i32(0)), e.toIndex(budget), cap) : cap;
+}
+
+Value sparse::lowering::capOf(Emitter &e, LayerState &state, Value sequence, Value head, Value newest) {
+  bool ofPrompt = state.layout.getCapsOfPrompt();
+  return capOf(e, state.layout, head, newest, ofPrompt ? e.extract(state["budget"], {sequence, head}) : Value());
 }
 
 /// The KV policies of a layout.
@@ -65,14 +70,15 @@ Value sparse::lowering::isVisible(Emitter &e, kvcache::LayoutAttr layout, Value 
 }
 
 Value sparse::lowering::evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot,
-                                    Value newest) {
+                                    Value newest, Value cap) {
   Value position = e.extract(state["position"], {sequence, head, slot});
   Value key = e.f32(std::numeric_limits<double>::infinity());
   for (sparsity::KVPolicyInterface policy : kvPolicies(state.layout)) {
     SmallVector<Value> fields;
     for (StringRef field : policy.getSlotFields())
       fields.push_back(e.extract(state[field], {sequence, head, slot}));
-    Value own = policy.buildKey(e.b, e.loc, position, newest, fields);
+    Value present = state.layout.getCapsOfPrompt() ? e.toI32(cap) : Value();
+    Value own = policy.buildKey(e.b, e.loc, position, newest, fields, present);
     Value governed = isGoverned(e, head, policy.getHeads());
     key = governed ? e.select(governed, own, key) : own;
   }
@@ -272,12 +278,13 @@ void sparse::lowering::lowerCompress(Emitter &e, KernelContext &k, kvcache::Comp
   auto evict = [&](Value row, Value head, Value sequence, Value extent, ValueRange evicted) {
     // After an append there is no victim, so every slot below the extent is live.
     Value newest = e.extract(positions, row);
-    Value over = e.cmp(Pred::ugt, extent, capOf(e, layout, head, newest));
+    Value cap = capOf(e, state, sequence, head, newest);
+    Value over = e.cmp(Pred::ugt, extent, cap);
     return stateIf(e, state, over, evicted, [&]() -> SmallVector<Value> {
       SmallVector<Value> init{e.f32(std::numeric_limits<double>::infinity()),
                               e.i32(std::numeric_limits<int32_t>::max()), e.i32(-1)};
       SmallVector<Value> least = e.loop(e.index(0), extent, init, [&](Value slot, ValueRange best) {
-        Value key = evictionKey(e, state, sequence, head, slot, newest);
+        Value key = evictionKey(e, state, sequence, head, slot, newest, cap);
         Value position = e.extract(state["position"], {sequence, head, slot});
         Value less = arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OLT, key, best[0]);
         Value tie = e.both(arith::CmpFOp::create(e.b, e.loc, arith::CmpFPredicate::OEQ, key, best[0]),

@@ -26,7 +26,7 @@ struct HeadCompression {
   kvcache::CompressOp op;
   LayerBuffers &layer;
   lowering::Emitter e;
-  Value row, head, sequence, newest;
+  Value row, head, sequence, newest, cap;
   std::optional<ScoreMass> received; // where nobody has added it up
 
   /// Updates the statistics of the slots that are `inside` (the others may be any slot); gives them as victims when one is
@@ -68,7 +68,8 @@ SmallVector<BestSlot> HeadCompression::visit(ValueRange slots, ValueRange inside
     }
     if (!evicts)
       continue;
-    Value key = evictionKey(d, layout, head, positions[i], newest, [&](StringRef name) { return fieldOf(i, name); });
+    Value key =
+        evictionKey(d, layout, head, positions[i], newest, cap, [&](StringRef name) { return fieldOf(i, name); });
     victims.push_back(BestSlot{key, positions[i], slots[i]}.onlyIf(d, inside[i]));
   }
   return victims;
@@ -85,10 +86,12 @@ static LogicalResult emit(DeviceKernel &k) {
   k.grid = {layout.getKvHeads(), batch, 1};
   k.block = {kWarps * kWarp, 1, 1};
 
-  HeadCompression c{k, d, op, layer, lowering::Emitter(d.b, d.loc), d.blockId(1), d.blockId(0), {}, {}, {}};
+  HeadCompression c{k, d, op, layer, lowering::Emitter(d.b, d.loc), d.blockId(1), d.blockId(0), {}, {}, {}, {}};
   Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {c.row}), d.i32(0));
   c.sequence = k.load(k.buffer(op.getSequences()), {c.row});
   c.newest = k.load(k.buffer(op.getPositions()), {c.row});
+  if (evicts)
+    c.cap = capOf(k, layer, c.sequence, c.head, c.newest);
   Value extent = d.select(active, k.load(layer["count"], {c.sequence, c.head}), d.i32(0));
   for (Operation *before : k.ops)
     if (auto scores = dyn_cast<sparsity::MassOfScoresOp>(before))
@@ -113,8 +116,7 @@ static LogicalResult emit(DeviceKernel &k) {
   if (!evicts)
     return success();
   best = bests->ofBlock(best.ofWarp(d));
-  Value cap = c.e.toI32(lowering::capOf(c.e, layout, c.e.toIndex(c.head), c.newest));
-  Value over = d.lt(cap, extent);
+  Value over = d.lt(c.cap, extent);
   d.ifThen(d.eq(d.threadId(), d.i32(0)), [&] {
     if (!op.getEvicted().empty())
       k.store(d.select(over, best.position, d.i32(-1)), k.results[0], {c.row, c.head});

@@ -127,3 +127,13 @@ func.func @f(%s: !layer, %x: tensor<*xi32>) {
 
 // expected-error @below {{codes of type 'f16' are not supported; i8 and f8E4M3FN are}}
 func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [], policies = [], storage = f16>}
+
+// -----
+
+// expected-error @below {{caps_of_prompt needs a cap for some head and prefill_cap = end: a whole prompt sets them}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 8, caps = [-1, -1], prefill_cap = end, fields = [], policies = [], caps_of_prompt = true>}
+
+// -----
+
+// expected-error @below {{caps_of_prompt needs a cap for some head and prefill_cap = end: a whole prompt sets them}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 8, caps = [8, -1], prefill_cap = chunk, fields = [], policies = [], caps_of_prompt = true>}

@@ -101,11 +101,12 @@ uint64_t Cache::nextExtent(const LayerLayout &layout, uint32_t head,
   bool victim = now.victim;
   for (uint64_t step = 1; step <= n; ++step) {
     uint64_t cap =
-        static_cast<uint64_t>(layout.capAt(head, length + step));
+        static_cast<uint64_t>(layout.capAt(head, length + step, now.budget));
     extent += !victim;
     victim = extent > cap;
     // Beyond the largest cap nothing changes any more.
-    if (extent > static_cast<uint64_t>(layout.caps[head]))
+    if (extent >
+        (now.budget ? now.budget : static_cast<uint64_t>(layout.caps[head])))
       break;
   }
   return extent;
@@ -124,7 +125,8 @@ uint64_t Cache::peakExtent(const LayerLayout &layout, uint32_t head,
     length += rows;
     peak = std::max(peak, extent + rows);
     extent = std::min<uint64_t>(
-        extent + rows, static_cast<uint64_t>(layout.capAt(head, length)));
+        extent + rows,
+        static_cast<uint64_t>(layout.capAt(head, length, now.budget)));
     n -= rows;
   }
   return peak;
@@ -307,12 +309,61 @@ void Cache::advance(uint32_t seq, uint64_t n, Append how, const int32_t *ids) {
       HeadState &now = state(seq, layer, head);
       now.extent = nextExtent(layout, head, now, length, n, how);
       // Beyond its cap a head has chosen a victim, whose token is lost.
-      int64_t cap = layout.capAt(head, sequence.length);
+      int64_t cap = layout.capAt(head, sequence.length, now.budget);
       if (how == Append::Decode && cap >= 0) {
         now.victim = now.extent > static_cast<uint64_t>(cap);
         sequence.evicted |= now.victim;
       }
     }
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Caps that prompts set
+//===----------------------------------------------------------------------===//
+
+bool Cache::needsBudgets(uint32_t seq) const {
+  bool any = false;
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    any |= layers[layer].budget.has_value();
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
+      if (budget(seq, layer, head) != 0)
+        return false;
+  }
+  return any;
+}
+
+void Cache::takeBudgets(uint32_t seq) {
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    const LayerLayout &layout = layers[layer];
+    if (!layout.budget)
+      continue;
+    std::vector<int32_t> row(layout.kvHeads);
+    slabs[layer][*layout.budget].loadRow(seq, row.data());
+    memory.throwIfFailed();
+    bool any = false;
+    for (uint32_t head = 0; head < layout.kvHeads; ++head) {
+      if (row[head] < 0 || row[head] > std::max<int64_t>(layout.caps[head], 0))
+        fail(Code::Internal,
+             "layer %u head %u: the kernels set a budget of %d slots, the cap "
+             "is %lld",
+             layer, head, row[head], static_cast<long long>(layout.caps[head]));
+      state(seq, layer, head).budget = static_cast<uint64_t>(row[head]);
+      any |= row[head] != 0;
+    }
+    if (!any)
+      fail(Code::Internal, "layer %u: the kernels set no budget", layer);
+  }
+  // At the end of a longer prompt they would be others.
+  sequences[seq].plain = 0;
+}
+
+void Cache::dropBudgets(uint32_t seq) {
+  for (uint32_t layer = 0; layer < layers.size(); ++layer) {
+    for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
+      state(seq, layer, head).budget = 0;
+    if (layers[layer].budget)
+      slabs[layer][*layers[layer].budget].initRow(seq);
   }
 }
 
@@ -329,8 +380,9 @@ bool Cache::needsCompaction(uint32_t seq, Compact which) const {
   for (uint32_t layer = 0; layer < layers.size(); ++layer)
     for (uint32_t head = 0; head < layers[layer].kvHeads; ++head)
       if (concerns(layers[layer], head, which) &&
-          extent(seq, layer, head) > static_cast<uint64_t>(layers[layer].capAt(
-                                         head, sequences[seq].length)))
+          extent(seq, layer, head) >
+              static_cast<uint64_t>(layers[layer].capAt(
+                  head, sequences[seq].length, budget(seq, layer, head))))
         return true;
   return false;
 }
@@ -347,9 +399,10 @@ void Cache::compacted(uint32_t seq, Compact which, bool goesOn) {
         continue;
       HeadState &now = state(seq, layer, head);
       uint64_t cap = static_cast<uint64_t>(
-          layout.capAt(head, sequences[seq].length));
-      if (now.extent > cap) {
-        now.extent = cap;
+          layout.capAt(head, sequences[seq].length, now.budget));
+      // A hole goes even where a budget is now more than the head holds.
+      if (now.extent > cap || now.victim) {
+        now.extent = std::min(now.extent - now.victim, cap);
         now.victim = false;
         sequences[seq].evicted = true;
       }
@@ -497,6 +550,7 @@ uint32_t Cache::fork(uint32_t from) {
           slab.copyPages(from, to, head, pages);
       target.extent = source.extent;
       target.victim = source.victim;
+      target.budget = source.budget;
       target.pages = pages;
     }
   }
@@ -537,6 +591,9 @@ void Cache::trim(uint32_t seq, uint64_t n) {
   }
   if (sequence.tokens.size() > n)
     sequence.tokens.resize(n);
+  // A sequence without tokens has no prompt whose budgets it could keep.
+  if (n == 0)
+    dropBudgets(seq);
   // Page fields are made anew by other means than a prefill's.
   sequence.plain = 0;
   sequence.length = n;
@@ -607,7 +664,7 @@ SequenceState Cache::stateOf(uint32_t seq) const {
   state.length = sequence.length;
   state.evicted = sequence.evicted;
   for (const HeadState &head : sequence.heads)
-    state.heads.push_back({head.extent, head.victim});
+    state.heads.push_back({head.extent, head.victim, head.budget});
   if (tokens(seq))
     state.tokens = sequence.tokens;
   return state;
@@ -636,6 +693,7 @@ uint32_t Cache::createAs(const SequenceState &from) {
       HeadState &now = state(seq, layer, head);
       now.extent = wanted.extent;
       now.victim = wanted.victim;
+      now.budget = wanted.budget;
       now.pages = pagesOf[firstHead[layer] + head];
       int32_t *table = tableRow(seq, layer, head);
       for (uint64_t i = 0; i < now.pages; ++i)

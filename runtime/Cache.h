@@ -45,6 +45,7 @@ struct SequenceState {
   struct Head {
     uint64_t extent = 0; ///< slots
     bool victim = false; ///< the next decode step reuses a slot
+    uint64_t budget = 0; ///< the cap that a prompt has set; 0 = none has
   };
   uint64_t length = 0;
   bool evicted = false;
@@ -133,6 +134,18 @@ public:
     const Sequence &sequence = sequences[seq];
     return sequence.tokens.size() == sequence.length ? &sequence.tokens
                                                      : nullptr;
+  }
+
+  // -- Caps that the first prompt of a sequence sets: ask, run the entry, then
+  //    `takeBudgets`.
+
+  /// True when the layouts have such caps and the sequence has none yet.
+  bool needsBudgets(uint32_t seq) const;
+  /// Reads what the kernels have set. Throws INTERNAL when no layout allows it.
+  void takeBudgets(uint32_t seq);
+  /// 0 = none.
+  uint64_t budget(uint32_t seq, uint32_t layer, uint32_t head) const {
+    return state(seq, layer, head).budget;
   }
 
   // -- Compaction: ask, run the entry, then `compacted`.
@@ -250,6 +263,7 @@ private:
     uint64_t extent = 0; ///< slots
     uint64_t pages = 0;  ///< pages in the table
     bool victim = false; ///< the next decode step reuses a slot
+    uint64_t budget = 0; ///< the cap that a prompt has set; 0 = none has
   };
   struct Sequence {
     bool live = false;
@@ -275,6 +289,7 @@ private:
     return tables[layer].row(seq, head);
   }
   void storeCounts(uint32_t seq, uint32_t layer);
+  void dropBudgets(uint32_t seq);
   void commitRows(uint32_t seq);
   uint32_t createWithPages(const std::vector<uint64_t> &pages);
   uint64_t nextExtent(const LayerLayout &layout, uint32_t head,

@@ -146,6 +146,19 @@ void Context::prefillChunk(uint32_t seq, const int32_t *ids, size_t n) {
   kv->advance(seq, n, Append::Prefill, ids);
 }
 
+/// After the first prompt of a sequence: what its layers keep from now on.
+void Context::setBudgets(uint32_t seq) {
+  if (!kv->needsBudgets(seq))
+    return;
+  BoundPlan *bound = executor->find(artifact->findPlan("maintain_budgets"));
+  if (!bound)
+    fail(Code::Internal, "there is no entry maintain_budgets");
+  if (bound->sequences)
+    bound->sequences[0] = static_cast<int32_t>(seq);
+  runStep(*bound);
+  guarded([&] { kv->takeBudgets(seq); });
+}
+
 /// `goesOn`: more chunks of the prompt follow.
 void Context::compact(uint32_t seq, Compact which, bool goesOn) {
   if (!kv->needsCompaction(seq, which))
@@ -184,7 +197,8 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
     kv->reserve(seq, n - known, Append::Prefill);
     prepare(plan);
     if (compactChunks || compactEnd)
-      for (const char *name : {"maintain_compact_chunk", "maintain_compact"})
+      for (const char *name :
+           {"maintain_budgets", "maintain_compact_chunk", "maintain_compact"})
         prepare(artifact->findPlan(name));
     if (logitsOut)
       prepare(artifact->findPlan("logits"));
@@ -219,6 +233,8 @@ void Context::prefill(uint32_t seq, const int32_t *ids, size_t n, float *hidden,
       compact(seq, Compact::Chunk, done < n);
     if (prefixes)
       prefixes->keep(seq, cursor, kv->length(seq) == lastBlock);
+    if (done == n)
+      setBudgets(seq);
     if (done == n && compactEnd)
       compact(seq, Compact::Capped, false);
     verifyCounts(seq);

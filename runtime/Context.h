@@ -135,6 +135,7 @@ private:
                      uint64_t ahead);
   void verifyCounts(uint32_t seq);
   void prefillChunk(uint32_t seq, const int32_t *ids, size_t n);
+  void setBudgets(uint32_t seq);
   void compact(uint32_t seq, Compact which, bool goesOn);
   void rebuild(uint32_t seq);
   void decodeBucket(const DecodeRow *rows, size_t n, float *logits);

@@ -168,7 +168,7 @@ static Component parseComponent(const JsonRef &json,
   return component;
 }
 
-/// `table`, `count` and `victim` are what the host itself works with.
+/// `table`, `count`, `victim` and `budget` are what the host itself works with.
 static size_t findOwn(const JsonRef &json, const LayerLayout &layout,
                       const char *name, Scope scope,
                       const std::vector<uint64_t> &shape, int32_t init) {
@@ -187,7 +187,10 @@ static size_t findOwn(const JsonRef &json, const LayerLayout &layout,
   json.fail(std::string("component '") + name + "' is missing");
 }
 
-int64_t LayerLayout::capAt(uint32_t head, uint64_t length) const {
+int64_t LayerLayout::capAt(uint32_t head, uint64_t length,
+                           uint64_t budget) const {
+  if (budget)
+    return static_cast<int64_t>(budget);
   int64_t cap = caps[head];
   if (cap < 0 || growth.empty() || growth[head].over == 0)
     return cap;
@@ -258,6 +261,14 @@ static LayerLayout parseLayer(const JsonRef &json, const ModelFacts &facts) {
       findOwn(json, layout, "count", Scope::Head, {layout.kvHeads}, 0);
   layout.victim =
       findOwn(json, layout, "victim", Scope::Head, {layout.kvHeads}, -1);
+  if (names.count("budget")) {
+    layout.budget =
+        findOwn(json, layout, "budget", Scope::Head, {layout.kvHeads}, 0);
+    bool capped = std::any_of(layout.caps.begin(), layout.caps.end(),
+                              [](int64_t cap) { return cap >= 0; });
+    if (!capped || layout.prefillCap != PrefillCap::End)
+      json.fail("component 'budget' needs a cap and prefill_cap end");
+  }
   return layout;
 }
 

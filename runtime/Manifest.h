@@ -5,6 +5,7 @@
 #include "DType.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,10 +59,13 @@ struct LayerLayout {
   bool writesInPlace = false;
   std::vector<Component> components;
   size_t table = 0, count = 0, victim = 0; ///< indices into `components`
+  /// That of the caps that the first prompt of a sequence sets, if it does.
+  std::optional<size_t> budget;
 
   uint64_t maxSlots() const { return maxPages * page; }
-  /// The cap of a head in a sequence of `length` tokens; -1 = no cap.
-  int64_t capAt(uint32_t head, uint64_t length) const;
+  /// The cap of a head in a sequence of `length` tokens; -1 = no cap. `budget`
+  /// is what its first prompt has set; 0 = nothing.
+  int64_t capAt(uint32_t head, uint64_t length, uint64_t budget = 0) const;
   const Component *find(const std::string &name) const;
 };
 

@@ -202,6 +202,12 @@ void Model::indexPlans() {
          "%s: layers have a cap but there is no entry "
          "maintain_compact",
          directory.c_str());
+  for (const LayerLayout &layout : chosenPart->layers)
+    if (layout.budget && !findPlan("maintain_budgets"))
+      fail(Code::InvalidArgument,
+           "%s: layers have a component budget but there is no entry "
+           "maintain_budgets",
+           directory.c_str());
   // maintain_compact works on every capped layer, so it cannot run between
   // the chunks when some of them wait for the end of the prompt.
   if (chunk && other && !findPlan("maintain_compact_chunk"))

@@ -9,7 +9,8 @@
 using namespace sparse::runtime;
 
 /// Kernels take these as indices, so they are checked even when the digest is
-/// right: counts, victims and positions. All else is numbers to compute with.
+/// right: counts, victims, positions, and budgets, which bound lists of slots.
+/// All else is numbers to compute with.
 static void checkPart(const std::vector<LayerLayout> &layouts,
                       const SequenceState &state, size_t firstHead,
                       const CachePart &part, const uint8_t *bytes, Code code) {
@@ -37,6 +38,13 @@ static void checkPart(const std::vector<LayerLayout> &layouts,
     if (part.component == layout.victim &&
         (one.victim ? at(head) < 0 || at(head) >= extent : at(head) != -1))
       refuse(head, at(head));
+    if (part.component == layout.budget &&
+        at(head) != static_cast<int64_t>(one.budget))
+      fail(code,
+           "layer %u head %u: 'budget' is %lld in the fields, %llu in "
+           "the state",
+           part.layer, head, static_cast<long long>(at(head)),
+           static_cast<unsigned long long>(one.budget));
   }
   if (layout.slotted && component.name == "position" &&
       component.scope == Scope::Slot && component.dtype == DType::I32)
@@ -141,8 +149,13 @@ static void checkState(const Context &context, const SessionFile &session) {
     const LayerLayout &layout = model.layers()[layer];
     for (uint32_t head = 0; head < layout.kvHeads; ++head) {
       const SequenceState::Head &one = state.heads[first[layer] + head];
+      if (one.budget && (!layout.budget ||
+                         static_cast<int64_t>(one.budget) > layout.caps[head]))
+        fail(Code::InvalidArgument,
+             "%s: layer %u head %u cannot have a budget of %llu slots", path,
+             layer, head, static_cast<unsigned long long>(one.budget));
       // A cap grows by a slot a step at most, so extents keep up with it.
-      int64_t cap = layout.capAt(head, state.length);
+      int64_t cap = layout.capAt(head, state.length, one.budget);
       bool complete = one.extent == state.length && !one.victim;
       bool reachable =
           one.extent <= state.length && one.extent <= layout.maxSlots() &&

@@ -48,21 +48,28 @@ Json sparse::runtime::describeLayouts(const std::vector<LayerLayout> &layouts) {
 }
 
 static Json describe(const SessionHeader &header) {
-  Json heads = Json::array();
-  for (const SequenceState::Head &head : header.state.heads)
+  Json heads = Json::array(), budgets = Json::array();
+  bool hasBudgets = false;
+  for (const SequenceState::Head &head : header.state.heads) {
     heads.push_back({head.extent, head.victim});
-  return {{"model",
-           {{"digest", header.model},
-            {"source", header.source},
-            {"policy", header.policy}}},
-          {"device", header.device},
-          {"target", header.target},
-          {"length", header.state.length},
-          {"evicted", header.state.evicted},
-          {"tokens", header.state.tokens.size()},
-          {"note_bytes", header.noteBytes},
-          {"heads", heads},
-          {"layers", describeLayouts(header.layouts)}};
+    budgets.push_back(head.budget);
+    hasBudgets |= head.budget != 0;
+  }
+  Json json = {{"model",
+                {{"digest", header.model},
+                 {"source", header.source},
+                 {"policy", header.policy}}},
+               {"device", header.device},
+               {"target", header.target},
+               {"length", header.state.length},
+               {"evicted", header.state.evicted},
+               {"tokens", header.state.tokens.size()},
+               {"note_bytes", header.noteBytes},
+               {"heads", heads},
+               {"layers", describeLayouts(header.layouts)}};
+  if (hasBudgets)
+    json["budgets"] = budgets;
+  return json;
 }
 
 void SessionFile::parseHeader() {
@@ -85,9 +92,17 @@ void SessionFile::parseHeader() {
     JsonRef one = heads.at(i);
     if (one.size() != 2)
       one.fail("expected the extent and whether there is a victim");
-    head.state.heads.push_back(
-        {static_cast<uint64_t>(one.at(size_t(0)).asInt(0, maxSlots)),
-         one.at(1).asBool()});
+    SequenceState::Head &read = head.state.heads.emplace_back();
+    read.extent = static_cast<uint64_t>(one.at(size_t(0)).asInt(0, maxSlots));
+    read.victim = one.at(1).asBool();
+  }
+  if (root.has("budgets")) {
+    JsonRef budgets = root.at("budgets");
+    if (budgets.size() != heads.size())
+      budgets.fail("expected as many as 'heads'");
+    for (size_t i = 0, e = heads.size(); i != e; ++i)
+      head.state.heads[i].budget =
+          static_cast<uint64_t>(budgets.at(i).asInt(0, maxSlots));
   }
   layoutsJson = root.at("layers").value;
   uint64_t tokenBytes = static_cast<uint64_t>(tokens) * 4;

@@ -56,8 +56,9 @@ void KVCacheDialect::initialize() {
 
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t kvHeads, int64_t keyDim,
                                  int64_t valueDim, int64_t page, Type type, bool slotted, int64_t maxPages,
-                                 DenseI64ArrayAttr caps, PrefillCap, ArrayAttr fields, ArrayAttr, bool, bool,
-                                 Type storage, DenseI64ArrayAttr capOver, DenseI64ArrayAttr capLeast) {
+                                 DenseI64ArrayAttr caps, PrefillCap prefillCap, ArrayAttr fields, ArrayAttr, bool, bool,
+                                 Type storage, DenseI64ArrayAttr capOver, DenseI64ArrayAttr capLeast,
+                                 bool capsOfPrompt) {
   for (auto [name, value] : {std::pair<StringRef, int64_t>{"kv_heads", kvHeads},
                              {"key_dim", keyDim},
                              {"value_dim", valueDim},
@@ -85,6 +86,9 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, i
       return emitError() << "a cap of " << cap << " slots over " << over << " tokens with " << least
                          << " at least; legal: 1 <= cap_least <= cap <= cap_over";
   }
+  bool capped = llvm::any_of(caps.asArrayRef(), [](int64_t cap) { return cap > 0; });
+  if (capsOfPrompt && (!capped || prefillCap != PrefillCap::End))
+    return emitError() << "caps_of_prompt needs a cap for some head and prefill_cap = end: a whole prompt sets them";
   llvm::SmallDenseSet<StringAttr> names;
   for (Attribute attr : fields) {
     auto field = dyn_cast<FieldAttr>(attr);
@@ -135,6 +139,8 @@ SmallVector<LayoutAttr::Component> LayoutAttr::getComponents() const {
     components.push_back({"position", tensor({dyn, heads, getMaxSlots()}, i32), Scope::Slot, minusOne});
     components.push_back({"tail", tensor({dyn, heads}, i32), Scope::Head, minusOne});
   }
+  if (getCapsOfPrompt())
+    components.push_back({"budget", tensor({dyn, heads}, i32), Scope::Head, zero});
   if (isQuantized()) {
     // A slot that nobody has written is within [-1, 1].
     double init = 1.0 / (getElementType().isInteger(8) ? 127 : 448);

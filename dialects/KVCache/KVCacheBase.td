@@ -63,6 +63,8 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
     slots are reused. `caps` has one entry per KV head: the most slots kept between steps, -1 for everything.
     `max_pages` is the width of the page table per head. With `cap_over` and `cap_least` the cap of a head in a sequence of n
     tokens is `max(cap_least, min(cap, cap * n / cap_over))`, rounded down; a `cap_over` of 0 is a constant cap.
+    With `caps_of_prompt` there is a component `budget` (i32 per KV head): where it is not 0, it is the cap of this head
+    of this sequence, set once from the first prompt, and no more than that of `caps`.
 
     A field `likely` (head scope, i32, `shape` [P]) names slots that the next step will probably evict, -1 past the last. It
     is a hint and may name any slot.
@@ -78,7 +80,8 @@ def KVCache_LayoutAttr : KVCache_Attr<"Layout", "layout"> {
                         DefaultValuedParameter<"bool", "false">:$fields_by_channel,
                         DefaultValuedParameter<"::mlir::Type", "nullptr">:$storage,
                         DefaultValuedParameter<"::mlir::DenseI64ArrayAttr", "::mlir::DenseI64ArrayAttr()">:$cap_over,
-                        DefaultValuedParameter<"::mlir::DenseI64ArrayAttr", "::mlir::DenseI64ArrayAttr()">:$cap_least);
+                        DefaultValuedParameter<"::mlir::DenseI64ArrayAttr", "::mlir::DenseI64ArrayAttr()">:$cap_least,
+                        DefaultValuedParameter<"bool", "false">:$caps_of_prompt);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{

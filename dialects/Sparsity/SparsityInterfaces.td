@@ -101,11 +101,42 @@ def Sparsity_KVPolicyInterface : AttrInterface<"KVPolicyInterface", [Sparsity_Po
       "", [{ return {}; }]>,
     InterfaceMethod<[{
         The eviction key of a live slot, f32: the least is evicted first, ties the older. +inf protects the slot.
-        `keyPos` is its position, `newestPos` the newest in the cache (i32), `fields` the slot fields.
+        `keyPos` is its position, `newestPos` the newest in the cache (i32), `fields` the slot fields; `cap` is the
+        head's present cap (i32) where prompts set caps (`caps_of_prompt` of the layout), null elsewhere.
       }],
       "::mlir::Value", "buildKey",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::mlir::Value":$keyPos, "::mlir::Value":$newestPos,
-           "::mlir::ValueRange":$fields)>,
+           "::mlir::ValueRange":$fields, "::mlir::Value":$cap)>,
+  ];
+}
+
+def Sparsity_SharedBudgetPolicyInterface : AttrInterface<"SharedBudgetPolicyInterface", [Sparsity_PolicyInterface]> {
+  let cppNamespace = "::sparse::sparsity";
+  let description = [{
+    A KV policy whose layers share what they may keep: at the end of the first prompt of a sequence every layer that it
+    governs gets a budget, which is the cap of its heads from then on.
+
+    The template takes a slot field of every layer, and of it the variance over the tokens of the prompt, in each
+    governed head; these are scaled to [0, 1] over the heads of the layer, and their mean is its spread. With L layers,
+    layer l gets the share
+
+        share_l = L * softmax over the layers of buildShareLogit(spread)_l
+
+    so that the mean of the shares is 1, and layers of equal spread share equally.
+  }];
+  let methods = [
+    InterfaceMethod<"Whether the policy has this form; without it layers have the budgets that its parameters say.",
+      "bool", "sharesBudget", (ins)>,
+    InterfaceMethod<"The slot field (f32) whose variance says how evenly attention falls on the tokens of a prompt.",
+      "::llvm::StringRef", "getSpreadField", (ins)>,
+    InterfaceMethod<"The logit (f32) of a layer's share, from its spread (f32, within [0, 1]).", "::mlir::Value",
+      "buildShareLogit", (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::mlir::Value":$spread)>,
+    InterfaceMethod<[{
+        Slots (i32) that a head of a layer with this share (f32) keeps from a prompt of `length` tokens (i32) on: at
+        least 1, and no more than `getCap`.
+      }],
+      "::mlir::Value", "buildBudget",
+      (ins "::mlir::OpBuilder &":$builder, "::mlir::Location":$loc, "::mlir::Value":$share, "::mlir::Value":$length)>,
   ];
 }
 

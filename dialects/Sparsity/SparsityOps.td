@@ -227,6 +227,59 @@ def Sparsity_MergeChosenOp : Sparsity_Op<"merge_chosen", [Pure]> {
   let hasVerifier = 1;
 }
 
+def Sparsity_SpreadOp : Sparsity_Op<"spread", [Pure]> {
+  let summary = "how unevenly attention fell on the tokens of one sequence, in every head";
+  let description = [{
+    `variances` (f32 [KV heads]) is the unbiased variance of the policy's spread field over the live slots of each head
+    that the policy governs, 0 for fewer than two slots; -1 for the other heads.
+
+    ```mlir
+    %v = sparsity.spread %state, %sequences {policy = #d2o} : (!kvcache.layer<…>, tensor<1xi32>) -> tensor<2xf32>
+    ```
+  }];
+  let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$sequences,
+                       Sparsity_SharedBudgetPolicyInterface:$policy);
+  let results = (outs Sparsity_Tensor:$variances);
+  let hasVerifier = 1;
+}
+
+def Sparsity_ShareBudgetOp : Sparsity_Op<"share_budget", [Pure]> {
+  let summary = "how much each of the layers gets of the budget that they share";
+  let description = [{
+    Takes the results of `sparsity.spread` of all layers that share, and gives for each its share (f32 [1]), in the same
+    order; the mean of the shares is 1. The spread of a layer is the mean over its governed heads (variance >= 0) of
+    `(variance - least) / (greatest - least + 1e-6)`, least and greatest over the same heads. Shares are
+    `L * softmax(logit)`, the logit by the policy, whose parameters it may not depend on.
+
+    ```mlir
+    %a, %b = sparsity.share_budget %v, %w {policy = #d2o} : (tensor<2xf32>, …) -> (tensor<1xf32>, tensor<1xf32>)
+    ```
+  }];
+  let arguments = (ins Variadic<Sparsity_Tensor>:$variances, Sparsity_SharedBudgetPolicyInterface:$policy);
+  let results = (outs Variadic<Sparsity_Tensor>:$shares);
+  let extraClassDeclaration = [{
+    /// What keeps the scaled variances of equal heads numbers.
+    static constexpr double kLeastRange = 1e-6;
+  }];
+  let hasVerifier = 1;
+}
+
+def Sparsity_SetBudgetOp : Sparsity_Op<"set_budget", [Pure, AllTypesMatch<["state", "result"]>]> {
+  let summary = "the state with the budget of one sequence's heads that a share of all layers' budget is";
+  let description = [{
+    Writes the component `budget` (`caps_of_prompt` of the layout) of all heads that the policy governs: what the policy
+    makes of the share (f32 [1]) and the length of the sequence, no more than the layout's cap. Other heads keep theirs.
+
+    ```mlir
+    %s1 = sparsity.set_budget %s0, %sequences, %share {policy = #d2o} : (!kvcache.layer<…>, …) -> !kvcache.layer<…>
+    ```
+  }];
+  let arguments = (ins KVCache_LayerType:$state, Sparsity_Tensor:$sequences, Sparsity_Tensor:$share,
+                       Sparsity_SharedBudgetPolicyInterface:$policy);
+  let results = (outs KVCache_LayerType:$result);
+  let hasVerifier = 1;
+}
+
 def Sparsity_SampleOp : Sparsity_Op<"sample", [Pure]> {
   let summary = "the next token of every row, and the inputs of the step that appends it";
   let description = [{

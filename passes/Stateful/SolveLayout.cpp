@@ -57,6 +57,7 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
   Type storage;
   SmallVector<int64_t> caps(facts.kvHeads, -1), over(facts.kvHeads, 0), least(facts.kvHeads, 0);
   kvcache::PrefillCap prefillCap = policy::compactionTime(policies);
+  bool capsOfPrompt = false;
   for (PolicyAttrInterface policy : policies) {
     attributes.push_back(policy);
     if (Type wished = policy.getStorageType())
@@ -69,9 +70,13 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
     auto kv = dyn_cast<KVPolicyInterface>(Attribute(policy));
     if (!kv)
       continue;
+    auto shared = dyn_cast<SharedBudgetPolicyInterface>(Attribute(policy));
+    bool ofPrompt = shared && shared.sharesBudget();
+    capsOfPrompt |= ofPrompt;
     for (int64_t head = 0; head < facts.kvHeads; ++head)
       if (kv.getHeads().empty() || llvm::is_contained(kv.getHeads(), head)) {
-        caps[head] = kv.getCap();
+        // The most that a prompt may set, which may be more than there can be.
+        caps[head] = ofPrompt ? std::min(kv.getCap(), facts.maxContext) : kv.getCap();
         over[head] = kv.getGrowth().over;
         least[head] = kv.getGrowth().least;
       }
@@ -97,7 +102,7 @@ kvcache::LayoutAttr sparse::solveLayout(Operation *op, LayerFacts facts, Selecti
   auto build = [&](auto fn) {
     return fn(facts.kvHeads, facts.keyDim, facts.valueDim, facts.page, facts.type, slotted, maxPages,
               b.getDenseI64ArrayAttr(caps), prefillCap, b.getArrayAttr(fields), b.getArrayAttr(attributes), keysBySlot,
-              fieldsByChannel, storage, arrayOf(over), arrayOf(least));
+              fieldsByChannel, storage, arrayOf(over), arrayOf(least), capsOfPrompt);
   };
   auto emit = [&] { return op->emitError(); };
   if (failed(build([&](auto... args) { return kvcache::LayoutAttr::verify(emit, args...); })))

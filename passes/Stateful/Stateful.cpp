@@ -5,6 +5,7 @@
 #include "passes/Stateful/SolveLayout.h"
 
 #include "mlir/IR/IRMapping.h"
+#include "llvm/ADT/MapVector.h"
 
 #include <cmath>
 
@@ -35,6 +36,13 @@ struct Layer {
         policies.push_back(merge);
     return policies;
   }
+  SmallVector<sparsity::SharedBudgetPolicyInterface> sharing() const {
+    SmallVector<sparsity::SharedBudgetPolicyInterface> policies;
+    for (Attribute policy : type.getLayout().getPolicies())
+      if (auto shared = dyn_cast<sparsity::SharedBudgetPolicyInterface>(policy); shared && shared.sharesBudget())
+        policies.push_back(shared);
+    return policies;
+  }
   /// Its number in the source model, or `index` where no site says it, for a policy that draws by it; 0 for others, whose
   /// kernels are those of all layers.
   int64_t drawnLayer(sparsity::MergePolicyInterface policy, int64_t index) const {
@@ -43,6 +51,12 @@ struct Layer {
     auto site = op->getAttrOfType<sparsity::SiteAttr>(sparsity::kSiteAttr);
     return site ? site.getLayer() : index;
   }
+};
+
+/// A policy that shares its budget with those of the same method in other layers.
+struct Sharing {
+  size_t layer;
+  sparsity::SharedBudgetPolicyInterface policy;
 };
 
 struct Model {
@@ -109,8 +123,10 @@ public:
   /// What a maintain entry does.
   enum class Upkeep { Compact, CompactChunkLayers, Rebuild };
   func::FuncOp buildMaintain(StringRef name, Upkeep upkeep);
+  func::FuncOp buildBudgets();
 
 private:
+  func::FuncOp beginMaintain(StringRef name);
   func::FuncOp begin(StringRef name, StringRef kind, int64_t rows, TypeRange inputs, ArrayRef<StringRef> names,
                      TypeRange results);
   Value clone(Operation *op);
@@ -302,15 +318,48 @@ func::FuncOp EntryBuilder::buildSample(int64_t count) {
   return func;
 }
 
-func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
+/// An entry from the states of all layers to their next ones, for one sequence.
+func::FuncOp EntryBuilder::beginMaintain(StringRef name) {
   SmallVector<Type> inputs{indexType(1)}, results;
   for (Layer &layer : model.layers) {
     inputs.push_back(layer.type);
     results.push_back(layer.type);
   }
   auto func = begin(name, name, 1, inputs, {"sequences"}, results);
-  Value sequences = func.getArgument(0);
+  in.sequences = func.getArgument(0);
   states.assign(func.getArguments().begin() + 1, func.getArguments().end());
+  return func;
+}
+
+/// The layers that a method governs share a budget: what each of them keeps of this prompt.
+func::FuncOp EntryBuilder::buildBudgets() {
+  auto func = beginMaintain("maintain_budgets");
+  llvm::MapVector<StringRef, SmallVector<Sharing>> methods;
+  for (auto [index, layer] : llvm::enumerate(model.layers))
+    for (sparsity::SharedBudgetPolicyInterface policy : layer.sharing())
+      methods[cast<sparsity::PolicyAttrInterface>(Attribute(policy)).getPolicySpec().name].push_back({index, policy});
+  for (auto &[name, members] : methods) {
+    SmallVector<Value> variances;
+    for (auto [index, policy] : members) {
+      Layer &layer = model.layers[index];
+      auto type = RankedTensorType::get({layer.type.getLayout().getKvHeads()}, b.getF32Type());
+      variances.push_back(
+          sparsity::SpreadOp::create(b, layer.op.getLoc(), type, states[index], in.sequences, policy));
+    }
+    SmallVector<Type> types(members.size(), RankedTensorType::get({1}, b.getF32Type()));
+    auto share = sparsity::ShareBudgetOp::create(b, func.getLoc(), types, variances, members.front().policy);
+    for (auto [member, own] : llvm::zip(members, share.getShares()))
+      states[member.layer] =
+          sparsity::SetBudgetOp::create(b, model.layers[member.layer].op.getLoc(), model.layers[member.layer].type,
+                                        states[member.layer], in.sequences, own, member.policy);
+  }
+  func::ReturnOp::create(b, func.getLoc(), states);
+  return func;
+}
+
+func::FuncOp EntryBuilder::buildMaintain(StringRef name, Upkeep upkeep) {
+  auto func = beginMaintain(name);
+  Value sequences = in.sequences;
   for (auto [index, layer, state] : llvm::enumerate(model.layers, states)) {
     kvcache::LayoutAttr layout = layer.type.getLayout();
     Location loc = layer.op.getLoc();
@@ -394,6 +443,8 @@ public:
       ok &= build([&](EntryBuilder &e) { return bool(e.buildSample(size)); });
     ok &= build([&](EntryBuilder &e) { return bool(e.buildLogits(logitsRows)); });
     using Upkeep = EntryBuilder::Upkeep;
+    if (llvm::any_of(model.layers, [](const Layer &layer) { return !layer.sharing().empty(); }))
+      ok &= build([&](EntryBuilder &e) { return bool(e.buildBudgets()); });
     ok &= build([&](EntryBuilder &e) { return bool(e.buildMaintain("maintain_compact", Upkeep::Compact)); });
     if (compactsInBothWays(model))
       ok &= build([&](EntryBuilder &e) {

@@ -25,7 +25,7 @@ Value sparse::lowering::isGoverned(Emitter &e, Value head, ArrayRef<int64_t> hea
   return any;
 }
 
-Value sparse::lowering::capOf(Emitter &e, kvcache::LayoutAttr layout, Value head, Value newest) {
+Value sparse::lowering::capOf(Emitter &e, kvcache::LayoutAttr layout, Value head, Value newest, Value budget) {
   using Cap = kvcache::LayoutAttr::Cap;
   auto slots = [&](const Cap &cap) {
     if (cap.over == 0)
@@ -37,7 +37,12 @@ Value sparse::lowering::capOf(Emitter &e, kvcache::LayoutAttr layout, Value head
   for (int64_t index = 1; index < layout.getKvHeads(); ++index)
     if (Cap other = layout.getCap(index); !(other == first))
       cap = e.select(e.cmp(Pred::eq, head, e.index(index)), slots(other), cap);
-  return cap;
+  return budget ? e.select(e.cmp(Pred::sgt, budget, e.i32(0)), e.toIndex(budget), cap) : cap;
+}
+
+Value sparse::lowering::capOf(Emitter &e, LayerState &state, Value sequence, Value head, Value newest) {
+  bool ofPrompt = state.layout.getCapsOfPrompt();
+  return capOf(e, state.layout, head, newest, ofPrompt ? e.extract(state["budget"], {sequence, head}) : Value());
 }
 
 /// The KV policies of a layout.
@@ -65,13 +70,14 @@ Value sparse::lowering::isVisible(Emitter &e, kvcache::LayoutAttr layout, Value 
 }
 
 Value sparse::lowering::evictionKey(Emitter &e, kvcache::LayoutAttr layout, Value head, Value position, Value newest,
-                                    function_ref<Value(StringRef field)> fieldOf) {
+                                    Value cap, function_ref<Value(StringRef field)> fieldOf) {
   Value key = e.f32(std::numeric_limits<double>::infinity());
   for (sparsity::KVPolicyInterface policy : kvPolicies(layout)) {
     SmallVector<Value> fields;
     for (StringRef field : policy.getSlotFields())
       fields.push_back(fieldOf(field));
-    Value own = policy.buildKey(e.b, e.loc, position, newest, fields);
+    Value present = layout.getCapsOfPrompt() ? e.toI32(cap) : Value();
+    Value own = policy.buildKey(e.b, e.loc, position, newest, fields, present);
     Value governed = isGoverned(e, head, policy.getHeads());
     key = governed ? e.select(governed, own, key) : own;
   }
@@ -79,9 +85,9 @@ Value sparse::lowering::evictionKey(Emitter &e, kvcache::LayoutAttr layout, Valu
 }
 
 Value sparse::lowering::evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot,
-                                    Value newest) {
+                                    Value newest, Value cap) {
   Value position = e.extract(state["position"], {sequence, head, slot});
-  return evictionKey(e, state.layout, head, position, newest,
+  return evictionKey(e, state.layout, head, position, newest, cap,
                      [&](StringRef field) { return e.extract(state[field], {sequence, head, slot}); });
 }
 
@@ -295,7 +301,7 @@ private:
   Value slotInTile(Emitter &in, Value first);
   Candidate better(Emitter &in, const Candidate &one, const Candidate &best);
   Candidate worst(function_ref<Value(Value)> spread);
-  Candidate least(Value newest);
+  Candidate least(Value newest, Value cap);
 
   Emitter &e;
   LayerState &state;
@@ -360,7 +366,7 @@ HeadUpdate::Candidate HeadUpdate::worst(function_ref<Value(Value)> spread) {
 
 /// The slot to evict. The best of each lane of the pages first, then of the lanes: positions differ, so the order of
 /// comparisons does not matter.
-HeadUpdate::Candidate HeadUpdate::least(Value newest) {
+HeadUpdate::Candidate HeadUpdate::least(Value newest, Value cap) {
   int64_t page = layout.getPage();
   SmallVector<StringRef> fields;
   for (sparsity::KVPolicyInterface policy : kvPolicies(layout))
@@ -377,7 +383,7 @@ HeadUpdate::Candidate HeadUpdate::least(Value newest) {
                       [&](OpBuilder &b, Location loc, ValueRange a) {
                         Emitter in(b, loc);
                         Candidate own{{}, a[0], slotInTile(in, first)}, best = Candidate::of(a.take_back(3));
-                        own.key = evictionKey(in, layout, head, own.position, newest, [&](StringRef field) {
+                        own.key = evictionKey(in, layout, head, own.position, newest, cap, [&](StringRef field) {
                           return a[1 + (llvm::find(fields, field) - fields.begin())];
                         });
                         // What lies past the extent is no slot: it changes nothing.
@@ -397,9 +403,9 @@ HeadUpdate::Candidate HeadUpdate::least(Value newest) {
 
 Value HeadUpdate::evict(Value newest) {
   // After an append there is no victim, so every slot below the extent is live.
-  Value over = e.cmp(Pred::ugt, extent, capOf(e, layout, head, newest));
+  Value cap = capOf(e, state, sequence, head, newest), over = e.cmp(Pred::ugt, extent, cap);
   return stateIf(e, state, over, e.i32(-1), [&]() -> SmallVector<Value> {
-    Candidate victim = least(newest);
+    Candidate victim = least(newest, cap);
     state["position"] = e.insert(e.i32(-1), state["position"], {sequence, head, e.toIndex(victim.slot)});
     state["victim"] = e.insert(victim.slot, state["victim"], {sequence, head});
     return {victim.position};

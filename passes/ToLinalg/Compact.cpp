@@ -45,7 +45,7 @@ void sparse::lowering::lowerChoose(Emitter &e, KernelContext &k, kvcache::Choose
       Value tail = arith::MaxSIOp::create(e.b, e.loc, e.extract(state["tail"], {sequence, head}), e.i32(0));
       last = e.extract(state["position"], {sequence, head, e.toIndex(tail)});
     }
-    Value headCap = capOf(e, layout, head, last);
+    Value headCap = capOf(e, state, sequence, head, last);
     Value keep = e.min(live, headCap);
     // A head without cap has no victim and is never over its slots, so it is left alone.
     Value acts = e.either(hole, e.cmp(Pred::ugt, live, headCap));
@@ -59,7 +59,7 @@ void sparse::lowering::lowerChoose(Emitter &e, KernelContext &k, kvcache::Choose
       })[0];
       // Keys in integer order; free slots below all.
       Value keys = e.loop(e.index(0), extent, init[1], [&](Value slot, ValueRange carried) {
-        Value key = e.ordered(evictionKey(e, state, sequence, head, slot, newest));
+        Value key = e.ordered(evictionKey(e, state, sequence, head, slot, newest, headCap));
         Value isLive = e.cmp(Pred::sge, positionOf(slot), e.i32(0));
         key = e.select(isLive, key, e.i32(std::numeric_limits<int32_t>::min()));
         return SmallVector<Value>{e.insert(key, carried[0], slot)};

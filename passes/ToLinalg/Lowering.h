@@ -75,6 +75,14 @@ void lowerMatchChosen(Emitter &e, KernelContext &k, sparsity::MatchChosenOp op);
 void lowerSettle(Emitter &e, KernelContext &k, sparsity::SettleOp op);
 void lowerMergeChosen(Emitter &e, KernelContext &k, sparsity::MergeChosenOp op);
 
+// Kernels by which layers share a budget: Budgets.cpp.
+void lowerSpread(Emitter &e, KernelContext &k, sparsity::SpreadOp op);
+void lowerShareBudget(Emitter &e, KernelContext &k, sparsity::ShareBudgetOp op);
+void lowerSetBudget(Emitter &e, KernelContext &k, sparsity::SetBudgetOp op);
+/// Of `count` (i32) numbers, from the sums of the squares of their deviations from about the mean, and of the
+/// deviations; 0 of fewer than two.
+Value unbiasedVariance(Emitter &e, Value squares, Value rest, Value count);
+
 // Shared by the kernels on caches: CacheUpdate.cpp.
 
 using StateBody = function_ref<SmallVector<Value>(Value iv, ValueRange extra)>;
@@ -113,14 +121,17 @@ SmallVector<Statistic> statisticsOf(kvcache::LayoutAttr layout);
 /// Whether KV head `head` (index) is one of `heads`; null when all are (empty list).
 Value isGoverned(Emitter &e, Value head, ArrayRef<int64_t> heads);
 /// The cap of KV head `head` as an index when the newest token is at position `newest` (i32, null where all caps
-/// are constant); the layout's slots when it has none.
-Value capOf(Emitter &e, kvcache::LayoutAttr layout, Value head, Value newest);
-/// The eviction key (f32) of a slot of position `position`, +inf outside every policy's heads. `fieldOf` gives the
-/// slot's fields.
-Value evictionKey(Emitter &e, kvcache::LayoutAttr layout, Value head, Value position, Value newest,
+/// are constant); the layout's slots when it has none. `budget` (i32) is what a prompt has set, 0 for nothing; null where
+/// the layout lets prompts set none.
+Value capOf(Emitter &e, kvcache::LayoutAttr layout, Value head, Value newest, Value budget);
+/// The same, the budget read from the state.
+Value capOf(Emitter &e, LayerState &state, Value sequence, Value head, Value newest);
+/// The eviction key (f32) of a slot of position `position`, +inf outside every policy's heads. `cap` is that of `capOf`,
+/// `fieldOf` gives the slot's fields.
+Value evictionKey(Emitter &e, kvcache::LayoutAttr layout, Value head, Value position, Value newest, Value cap,
                   function_ref<Value(StringRef field)> fieldOf);
 /// The same of slot `slot` of the state.
-Value evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot, Value newest);
+Value evictionKey(Emitter &e, LayerState &state, Value sequence, Value head, Value slot, Value newest, Value cap);
 /// What else there is of each slot, scales and fields, in the order in which `kvcache.gather` copies them after keys, values and positions.
 SmallVector<StringRef> slotFields(kvcache::LayoutAttr layout);
 /// The policy of the layer that keeps `field`.

@@ -321,8 +321,9 @@ void sparse::lowering::lowerMergeChosen(Emitter &e, KernelContext &k, sparsity::
         return e.loop(width, outer, [&](Value c, ValueRange in) {
           Value old = e.extract(copy, {head, e.add(start, row), c});
           Value sum = e.extract(sums[1], {row, e.add(c, e.index(offset))});
-          Value now = e.fromF32(blended(e, old, sum, divides ? part : Value()), number);
-          return SmallVector<Value>{e.insert(e.select(touched, now, old), in[0], {row, c})};
+          Value now = blended(e, old, sum, divides ? part : Value());
+          // Chosen as f32: between two bf16 LLVM makes of it a call of a function that kernels don't have.
+          return SmallVector<Value>{e.insert(e.fromF32(e.select(touched, now, e.toF32(old)), number), in[0], {row, c})};
         });
       })[0];
       return {all, {head, start, e.b.getIndexAttr(0)}, {1, rows, width}};

@@ -3,7 +3,7 @@
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=2" | FileCheck %s --check-prefix=CAM
 // RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.h2o<{heads = array<i64>, heavy = 8 : i64, least = 0 : i64, over = 0 : i64, prefill = "dense", recent = 8 : i64}>, #sparsity.cam<{attention = "gathered", followers = 6 : i64, mode = "bernoulli", seed = 3 : i64, heads = array<i64>}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=2" | FileCheck %s --check-prefix=SHARED
-// RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.d2o<{heavy = 8 : i64, least = 0 : i64, over = 0 : i64, recent = 8 : i64, sinks = 4 : i64, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>]/' %S/../Inputs/one-layer.mlir.in \
+// RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.d2o<{budgets = "uniform", heavy = 8 : i64, least = 0 : i64, over = 0 : i64, recent = 8 : i64, sinks = 4 : i64, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=2" | FileCheck %s --check-prefix=D2O
 
 // The cap is the eviction's; the mass is there for the merge's sake.

@@ -13,7 +13,7 @@
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=LATE
 // RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.h2o<{heads = array<i64: 1>, heavy = 12 : i64, least = 6 : i64, over = 200 : i64, prefill = "dense", recent = 8 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=GROWS
-// RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.d2o<{alpha = 0.5, beta = 0.5, heads = array<i64>, heavy = 12 : i64, least = 2 : i64, merge_keys = true, mode = "code", over = 200 : i64, prefill = "dense", recent = 8 : i64, sinks = 6 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
+// RUN: sed 's/ POLICY/, sparsity.kv = [#sparsity.d2o<{budgets = "uniform", alpha = 0.5, beta = 0.5, heads = array<i64>, heavy = 12 : i64, least = 2 : i64, merge_keys = true, mode = "code", over = 200 : i64, prefill = "dense", recent = 8 : i64, sinks = 6 : i64}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=1" | FileCheck %s --check-prefix=SINKS
 
 // Selection sets the page, keeps its fields, acts in decode only, one list per query head.

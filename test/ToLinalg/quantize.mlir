@@ -1,5 +1,5 @@
 // Codes and scales change in place: nothing of a pool's size is allocated or copied, by a merge neither.
-// RUN: sed 's/ POLICY/, sparsity.selection = #sparsity.page_topk<{budget = 64 : i64, group = "max", least = 0 : i64, over = 0 : i64, page = 16 : i64, per_query_head = false, sinks = 0 : i64}>, sparsity.kv = [#sparsity.quantize<{format = "int8"}>, #sparsity.d2o<{heavy = 40 : i64, least = 0 : i64, over = 0 : i64, recent = 40 : i64, sinks = 4 : i64, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>]/' %S/../Inputs/one-layer.mlir.in \
+// RUN: sed 's/ POLICY/, sparsity.selection = #sparsity.page_topk<{budget = 64 : i64, group = "max", least = 0 : i64, over = 0 : i64, page = 16 : i64, per_query_head = false, sinks = 0 : i64}>, sparsity.kv = [#sparsity.quantize<{format = "int8"}>, #sparsity.d2o<{budgets = "uniform", heavy = 40 : i64, least = 0 : i64, over = 0 : i64, recent = 40 : i64, sinks = 4 : i64, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>]/' %S/../Inputs/one-layer.mlir.in \
 // RUN:   | sparse-opt --sparse-stateful="prefill-chunk=8 buckets=2" --sparse-fuse --sparse-set-strategy --sparse-convert-to-linalg -o %t.linalg
 // RUN: FileCheck %s --check-prefix=LINALG < %t.linalg
 // RUN: sparse-opt %t.linalg --sparse-cpu-kernels | FileCheck %s

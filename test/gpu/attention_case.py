@@ -148,8 +148,8 @@ def _eviction_policies(case):
     budget = f"heads = array<i64>, heavy = {half} : i64, least = 0 : i64, "
     rest = f'over = 0 : i64, prefill = "dense", recent = {case.evict - half} : i64'
     if case.method == "d2o":
-        return [f'#sparsity.d2o<{{alpha = 0.5 : f64, beta = 0.5 : f64, {budget}merge_keys = true, mode = "code", {rest}, '
-                "sinks = 4 : i64}>"]  # fmt: skip
+        return [f'#sparsity.d2o<{{alpha = 0.5 : f64, beta = 0.5 : f64, budgets = "uniform", {budget}merge_keys = true, '
+                f'mode = "code", {rest}, sinks = 4 : i64}}>']  # fmt: skip
     cam = '#sparsity.cam<{attention = "gathered", followers = 32 : i64, heads = array<i64>, mode = "bernoulli", seed = 0 : i64}>'
     return [f"#sparsity.h2o<{{{budget}{rest}}}>"] + [cam] * (case.method == "cam")
 

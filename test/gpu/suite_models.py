@@ -104,6 +104,17 @@ MODELS = (
 )  # fmt: skip
 
 
+# Three KV heads: the scaled variances of two are 0 and 1 in every layer.
+THREE = LlamaConfig(layers=5, hidden=96, heads=12, kv_heads=3, head_dim=32, ffn=130, vocab=317, max_positions=512)
+SHARED_BUDGETS = rules(
+    "layers: 0-3, kv: {d2o: {budgets: variance, heavy: 30, recent: 13}}",
+    "layers: 1, attention: {page_topk: {page: 4, budget: 24}}",
+    "layers: 2, kv: {d2o: {budgets: variance, heavy: 30, recent: 13, mode: convex, merge_keys: false}}",
+    "layers: 3, kv: {d2o: {budgets: variance, heavy: 22, recent: 9, heads: [0, 2]}, "
+    "streaming: {sinks: 2, window: 30, heads: [1]}}",
+)
+
+
 # Tokens of the prompt, and decode steps: eight of them, four layers and ten models make 320 cases a method.
 MERGING = ((1, 59), (3, 47), (17, 53), (18, 42), (40, 1), (50, 40), (75, 25), (100, 4))
 
@@ -111,7 +122,9 @@ MERGING = ((1, 59), (3, 47), (17, 53), (18, 42), (40, 1), (50, 40), (75, 25), (1
 def merging_models() -> list[Model]:
     """Random policies that merge, one in each layer."""
     cases = {f"{method}-{i}": merging_policies.MergingCase.draw(method, i) for method in merging_policies.METHODS for i in range(10)}
-    return [
+    shared = Model("merging-shared-budgets", THREE, options=(f"--page={merging_policies.PAGE}",), buckets="1,2,4,8",
+                   lengths=MERGING, policy=SHARED_BUDGETS, checks=(("repeat",), ("batch",)))  # fmt: skip
+    return [shared] + [
         Model(f"merging-{name}", case.config, options=(f"--page={merging_policies.PAGE}",), chunk=case.chunk, lengths=MERGING,
               policy=case.policy)
         for name, case in cases.items()

@@ -9,8 +9,8 @@ from common.config import LlamaConfig
 
 # What each test file needs of the build.
 NEEDS_TOOLS = ("test_artifact", "test_batch", "test_dense", "test_device_artifact", "test_identity", "test_merging",
-               "test_pairs", "test_phases", "test_policies", "test_quantize", "test_sequences", "test_sessions",
-               "test_smollm2")  # fmt: skip
+               "test_layer_budgets", "test_pairs", "test_phases", "test_policies", "test_quantize", "test_sequences",
+               "test_sessions", "test_smollm2")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ A layer of an artifact has a policy of its own (test/merging_policies.py), and e
 lengths: four layers, eight prompts and ten models make 320 cases a method.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,9 +108,10 @@ def test_fused_and_reference_kernels_agree(method: str, tiny: Callable, compiled
     np.testing.assert_allclose(np.concatenate(logits), expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("head_dim", [16, 24])
 @pytest.mark.parametrize("method", METHODS)
-def test_bf16_caches_merge_too(method: str, tiny: Callable, compiled: Callable) -> None:
-    model = tiny(GQA3, 3)
+def test_bf16_caches_merge_too(method: str, head_dim: int, tiny: Callable, compiled: Callable) -> None:
+    model = tiny(dataclasses.replace(GQA3, head_dim=head_dim), 3)
     artifact = compiled(model, "--kv-dtype=bf16", policy=MERGED[method])
     ids = model.ids(1, 70)
     expected = Decoder(model.network, parse_policies(MERGED[method], GQA3.layers, GQA3.kv_heads)).run(ids, 6, 6)

@@ -29,6 +29,8 @@ class HeadCache:
         self.high = np.empty((0, head_dim), dtype)
         self.low = np.empty((0, head_dim), dtype)
         self.victim: int | None = None
+        self.budget: int | None = None
+        """The slots that a prompt lets the head keep, where prompts say so."""
 
     @property
     def extent(self) -> int:

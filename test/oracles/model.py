@@ -110,8 +110,26 @@ class Decoder:
         for start in range(0, len(ids), step):
             rows.append(self._prefill_chunk(ids[start : start + step]))
             self._compact(chunked=True)
+        self._share_budgets()
         self._compact(chunked=False)
         return np.concatenate(rows)
+
+    def _share_budgets(self) -> None:
+        """After the first prompt the layers whose D2O shares its budget learn what they keep."""
+        members: list[tuple[D2O, list[HeadCache]]] = []
+        for layer, caches in zip(self.policies, self.caches, strict=True):
+            governed: dict[D2O, list[HeadCache]] = {}
+            for head, cache in enumerate(caches):
+                policy = layer.kv_of(head)
+                if isinstance(policy, D2O) and policy.budgets == "variance":
+                    governed.setdefault(policy, []).append(cache)
+            members += governed.items()
+        if any(cache.budget is not None for _, caches in members for cache in caches):
+            return
+        spreads = [d2o.spread([cache.mass[cache.live] for cache in caches]) for _, caches in members]
+        for (policy, caches), share in zip(members, d2o.shares(spreads), strict=True):
+            for cache in caches:
+                cache.budget = policy.share(float(share), self.length)
 
     def decode(self, token: int) -> Array:
         """Feeds one token; logits [vocab]. `trace[layer][head]` then tells what happened."""
@@ -248,7 +266,9 @@ def _mass(kv: H2O, cache: HeadCache, live: Array) -> Array:
 
 
 def _now(kv: KVPolicy, cache: HeadCache) -> KVPolicy:
-    """A policy with the budgets that it has at the current length."""
+    """A policy with the budgets that it has at the current length, or from the sequence's first prompt on."""
+    if isinstance(kv, D2O) and kv.budgets == "variance":
+        return kv.keeping(kv.most if cache.budget is None else cache.budget)
     return kv.at(int(cache.position.max()) + 1) if isinstance(kv, H2O) else kv
 
 

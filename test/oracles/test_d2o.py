@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracles.d2o import D2O, forced, merge_rows, nearest, next_threshold
+from oracles.d2o import D2O, forced, merge_rows, nearest, next_threshold, shares, spread
 from oracles.dense import Network
 from oracles.h2o import kept_after_prefill, victim
 from oracles.model import Decoder, LayerPolicy
@@ -145,7 +145,85 @@ def test_the_budget_is_tested_in_every_step(network: Network, ids: np.ndarray) -
     assert all(len(cache.live) == 18 for caches in decoder.caches for cache in caches)
 
 
+SHARING = D2O(12, 6, budgets="variance")
+
+
+def test_shares_add_up_to_the_number_of_layers(rng: np.random.Generator) -> None:
+    """Before the clamp: the budgets of all layers together are those of the parameters (methods.md §9.7)."""
+    for layers in (1, 2, 7, 80):
+        spreads = rng.random(layers)
+        own = shares(spreads)
+        assert own.sum() == pytest.approx(layers)
+        assert (np.argsort(own) == np.argsort(-spreads)).all()
+        # The most that a layer can get is e times the mean; the cap of a layer holds that.
+        assert own.max() < np.e
+        assert max(SHARING.share(share, 10) for share in own) <= SHARING.most
+    np.testing.assert_allclose(shares([0, 1, 1]), 3 / (1 + 2 / np.e) * np.array([1, 1 / np.e, 1 / np.e]))
+
+
+def test_layers_of_equal_spread_share_equally(rng: np.random.Generator) -> None:
+    for layers in range(1, 40):
+        assert {SHARING.share(share, 10) for share in shares([rng.random()] * layers)} == {SHARING.cap}
+    assert SHARING.keeping(SHARING.cap) == D2O(12, 6)
+
+
+def test_spread(rng: np.random.Generator) -> None:
+    """Unbiased variance over positions, min-max over heads, mean over heads."""
+    masses = [rng.random(9) * scale for scale in (1, 2, 4)]
+    a, b, c = (((m - m.mean()) ** 2).sum() / 8 for m in masses)
+    expected = sum((v - min(a, b, c)) / (max(a, b, c) - min(a, b, c) + 1e-6) for v in (a, b, c)) / 3
+    assert spread(masses) == pytest.approx(expected)
+    assert spread(masses[:1]) == 0
+    assert spread([m[:1] for m in masses]) == 0
+
+
+def test_bounds_of_a_budget() -> None:
+    policy = D2O(30, 10, sinks=6, budgets="variance")
+    assert policy.share(0.01, 10) == 6 + 2  # The sinks, and the recent tokens beside as many heavy ones.
+    assert policy.keeping(8) == D2O(6, 2, sinks=6)
+    assert policy.share(0.4, 5000) == 50
+    assert policy.share(0.4, 1 << 20) == policy.most == 109
+    assert D2O(0, 5, sinks=0, budgets="variance").share(0.01, 10) == 1
+
+
+def test_layers_keep_what_they_share(network: Network, ids: np.ndarray) -> None:
+    decoder = Decoder(network, LayerPolicy(kv=SHARING))
+    decoder.run(ids, 50)
+    dense = Decoder(network)
+    dense.prefill(ids[:50])
+    # What the first layer's tokens received does not depend on what is evicted later.
+    spreads = [spread([cache.mass for cache in caches]) for caches in dense.caches]
+    for caches, share in zip(decoder.caches, shares(spreads), strict=True):
+        for cache in caches:
+            assert cache.budget == SHARING.share(share, 50) == len(cache.live)
+            assert set(cache.position) >= {0, 1, 2, 3}
+
+
+def test_budgets_are_those_of_the_first_prompt(network: Network, ids: np.ndarray) -> None:
+    decoder = Decoder(network, LayerPolicy(kv=SHARING))
+    decoder.run(ids[:40], 30)
+    before = [[cache.budget for cache in caches] for caches in decoder.caches]
+    decoder.run(ids[40:], 20)
+    assert [[cache.budget for cache in caches] for caches in decoder.caches] == before
+    alone = Decoder(network, LayerPolicy(kv=SHARING))
+    alone.run(ids, 0)
+    # Without a prompt a layer keeps the most that it can get.
+    assert all(len(cache.live) == SHARING.most for caches in alone.caches for cache in caches)
+
+
+def test_shared_budgets_of_the_context_are_dense(network: Network, ids: np.ndarray) -> None:
+    whole = D2O(150, 75, budgets="variance")  # A layer gets more than a third.
+    np.testing.assert_array_equal(
+        Decoder(network, LayerPolicy(kv=whole)).run(ids, 30, 9), Decoder(network).run(ids, 30, 9)
+    )
+
+
 def test_parameters() -> None:
+    with pytest.raises(ValueError, match="uniform or variance"):
+        D2O(budgets="pyramid")
+    for form in ({"prefill": "chunked"}, {"over": 4096}):
+        with pytest.raises(ValueError, match="the whole prompt"):
+            D2O(budgets="variance", **form)
     with pytest.raises(ValueError, match="code or convex"):
         D2O(mode="mean")
     with pytest.raises(ValueError, match="heavy must hold them"):

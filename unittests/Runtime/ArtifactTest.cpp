@@ -420,6 +420,90 @@ TEST_F(ArtifactTest, RefusesCapsThatNothingCanEnforce) {
   EXPECT_NE(message.find("maintain_compact_chunk"), std::string::npos);
 }
 
+/// Lets prompts set the caps of a layer, by an entry that does what another
+/// does.
+static void addBudgets(Artifact &artifact, size_t layer,
+                       const std::string &entry = "maintain_rebuild") {
+  artifact.cpu()["cache"]["layers"][layer]["components"].push_back(
+      {{"name", "budget"},
+       {"dtype", "i32"},
+       {"shape", {2}},
+       {"scope", "head"},
+       {"init", 0}});
+  artifact.plans["maintain_budgets"] = artifact.plans[entry];
+  artifact.plans["maintain_budgets"]["entry"] = "maintain_budgets";
+  artifact.plans["maintain_budgets"]["kind"] = "maintain_budgets";
+  artifact.cpu()["entries"].push_back(
+      {{"name", "maintain_budgets"},
+       {"kind", "maintain_budgets"},
+       {"rows", 1},
+       {"plan", "plans/cpu/maintain_budgets.json"}});
+}
+
+TEST_F(ArtifactTest, ReadsCapsThatPromptsSet) {
+  Artifact copy = artifact;
+  addBudgets(copy, 1);
+  copy.write(dir.path());
+  std::vector<LayerLayout> layers = Model(dir.path(), {}).layers();
+  EXPECT_FALSE(layers[0].budget);
+  ASSERT_TRUE(layers[1].budget);
+  EXPECT_EQ(layers[1].components[*layers[1].budget].name, "budget");
+  EXPECT_EQ(layers[1].capAt(0, 400), 10);
+  EXPECT_EQ(layers[1].capAt(0, 400, 7), 7);
+  // Of another form it is none that the host could read.
+  const std::pair<const char *, Json> wrong[] = {{"dtype", "f32"},
+                                                 {"shape", {3}},
+                                                 {"shape", {2, 1}},
+                                                 {"scope", "layer"},
+                                                 {"init", -1}};
+  for (const auto &[key, value] : wrong) {
+    Artifact bad = copy;
+    bad.cpu()["cache"]["layers"][1]["components"].back()[key] = value;
+    bad.write(dir.path());
+    std::string message;
+    EXPECT_EQ(loadCode(dir.path(), &message), Code::InvalidArgument) << key;
+    EXPECT_NE(message.find("'budget' does not have the form"),
+              std::string::npos)
+        << message;
+  }
+}
+
+TEST_F(ArtifactTest, RefusesBudgetsThatNothingCanSetOrKeep) {
+  std::string message;
+  Artifact copy = artifact;
+  addBudgets(copy, 1);
+  copy.cpu()["entries"].erase(copy.cpu()["entries"].size() - 1);
+  copy.write(dir.path());
+  EXPECT_EQ(loadCode(dir.path(), &message), Code::InvalidArgument);
+  EXPECT_NE(message.find("maintain_budgets"), std::string::npos) << message;
+  // A layer without a cap, and one that is cut before the prompt has ended.
+  copy = artifact;
+  addBudgets(copy, 0);
+  copy.write(dir.path());
+  EXPECT_EQ(loadCode(dir.path(), &message), Code::InvalidArgument);
+  EXPECT_NE(message.find("prefill_cap end"), std::string::npos) << message;
+  copy = toy::makeArtifact(toy::cappedConfig("chunk"));
+  addBudgets(copy, 1);
+  copy.write(dir.path());
+  EXPECT_EQ(loadCode(dir.path(), &message), Code::InvalidArgument);
+  EXPECT_NE(message.find("prefill_cap end"), std::string::npos) << message;
+}
+
+/// What kernels leave is checked: here they leave nothing.
+TEST_F(ArtifactTest, BudgetsThatKernelsDoNotSetPoisonTheContext) {
+  addBudgets(artifact, 1);
+  artifact.write(dir.path());
+  Context context(std::make_shared<Model>(dir.path(), LoadOptions()),
+                  toy::smallOptions());
+  uint32_t seq = context.cache().create();
+  const std::vector<int32_t> ids = {1, 2, 3};
+  EXPECT_EQ(codeOf([&] {
+              context.prefill(seq, ids.data(), ids.size(), nullptr, nullptr);
+            }),
+            Code::Internal);
+  EXPECT_TRUE(context.poisoned());
+}
+
 TEST_F(ArtifactTest, ReadsCapsThatGrow) {
   Artifact copy = artifact;
   auto writeWith = [&](const Json &cap) {

@@ -57,7 +57,8 @@ public:
   std::string checkBudgets(uint32_t seq, uint64_t more) {
     for (uint32_t l = 0; l < layers.size(); ++l)
       for (uint32_t h = 0; h < layers[l].kvHeads; ++h) {
-        int64_t cap = layers[l].capAt(h, cache.length(seq));
+        int64_t cap = layers[l].capAt(h, cache.length(seq),
+                                      model.at(seq).heads[l][h].budget);
         bool holds = layers[l].prefillCap == PrefillCap::Chunk ||
                      (layers[l].prefillCap == PrefillCap::End && more == 0);
         if (holds && cap >= 0 &&
@@ -96,6 +97,12 @@ private:
       return bad("victim");
     if (number(CacheDevice::Appends) != head.appends)
       return bad("field of scope head");
+    if (cache.budget(seq, l, h) != head.budget)
+      return bad("budget " + std::to_string(cache.budget(seq, l, h)) +
+                 ", expected " + std::to_string(head.budget));
+    if (layout.budget &&
+        number(CacheDevice::Budget) != static_cast<int32_t>(head.budget))
+      return bad("the device has another budget");
     if (pages * layout.page < extent)
       return bad("fewer pages than slots");
     const int32_t *table =

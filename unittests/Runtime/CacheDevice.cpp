@@ -52,6 +52,13 @@ LayerLayout sparse::runtime::makeLayout(uint32_t page, uint64_t pageBytes,
   return l;
 }
 
+void sparse::runtime::addBudget(LayerLayout &layout) {
+  layout.budget = layout.components.size();
+  sparse::runtime::Component c = layout.components[layout.count];
+  c.name = "budget";
+  layout.components.push_back(c);
+}
+
 //===----------------------------------------------------------------------===//
 // Addresses
 //===----------------------------------------------------------------------===//
@@ -199,10 +206,14 @@ std::string CacheDevice::compact(uint32_t seq, Place place, uint32_t random) {
       live.push_back(
           {keyAt(seq, place, slot), valueAt(seq, place, slot), position[slot]});
   std::vector<Gathered> stay = live;
-  for (const Departure &departure : chooseDepartures(
-           live.size(),
-           static_cast<size_t>(layout.capAt(place.head, cache.length(seq))),
-           random)) {
+  uint64_t budget = layout.budget ? static_cast<uint64_t>(component(
+                                        place.layer, Budget, seq)[place.head])
+                                  : 0;
+  for (const Departure &departure :
+       chooseDepartures(live.size(),
+                        static_cast<size_t>(layout.capAt(
+                            place.head, cache.length(seq), budget)),
+                        random)) {
     if (merges(layout))
       stay[departure.target].value += live[departure.leaves].value;
     stay[departure.leaves].position = -1;

@@ -27,6 +27,9 @@ LayerLayout makeLayout(uint32_t page, uint64_t pageBytes,
                        std::vector<int64_t> caps, PrefillCap prefillCap,
                        bool inPlace, bool byChannel);
 
+/// Lets prompts set the caps of a layout.
+void addBudget(LayerLayout &layout);
+
 /// Does what kernels do, from nothing but what they can read: tables, counts,
 /// victims, positions and pages. A problem is a text; empty is none.
 class CacheDevice {
@@ -34,7 +37,16 @@ public:
   CacheDevice(Cache &cache, const std::vector<LayerLayout> &layers, Bug bug)
       : cache(cache), layers(layers), bug(bug) {}
 
-  enum Component { Table, Count, Victim, Position, Least, Most, Appends };
+  enum Component {
+    Table,
+    Count,
+    Victim,
+    Position,
+    Least,
+    Most,
+    Appends,
+    Budget
+  };
 
   int32_t *component(uint32_t layer, Component which, uint32_t seq) const;
   Key keyAt(uint32_t seq, Place place, uint64_t slot) const;
@@ -44,6 +56,11 @@ public:
   std::string append(uint32_t seq, int32_t token, int32_t position,
                      bool decode);
   std::string evict(uint32_t seq, Place place, size_t slot, size_t target);
+  /// What a prompt lets a head keep.
+  void setBudget(uint32_t seq, Place place, uint32_t slots) {
+    component(place.layer, Budget, seq)[place.head] =
+        static_cast<int32_t>(slots);
+  }
   std::string compact(uint32_t seq, Place place, uint32_t random);
   void rebuild(uint32_t seq, Place place);
 

@@ -54,7 +54,7 @@ struct Op {
 /// What a run was about.
 struct Tally {
   uint64_t refused = 0, evictions = 0, merges = 0, forks = 0, trims = 0,
-           compactions = 0, restores = 0, adoptions = 0;
+           compactions = 0, restores = 0, adoptions = 0, budgets = 0;
 
   Tally &operator+=(const Tally &other) {
     refused += other.refused;
@@ -65,6 +65,7 @@ struct Tally {
     compactions += other.compactions;
     restores += other.restores;
     adoptions += other.adoptions;
+    budgets += other.budgets;
     return *this;
   }
 };
@@ -84,6 +85,7 @@ public:
     // Caps that follow the length.
     layers[1].growth = {{40, 2}, {0, 0}};
     layers[3].growth = {{0, 0}, {60, 1}};
+    addBudget(layers[1]);
     CacheOptions options;
     options.maxSequences = most;
     options.limitBytes = 48 << 10;
@@ -250,6 +252,8 @@ private:
       if (held && problem.empty() && !late)
         hold(seq, done - rows, done, done == n, *held);
       if (problem.empty() && done == n)
+        problem = setBudgets(seq, random);
+      if (problem.empty() && done == n)
         problem = compact(seq, Compact::Capped, random, false);
       if (held && problem.empty() && late)
         hold(seq, done - rows, done, true, *held);
@@ -286,7 +290,8 @@ private:
         uint32_t count = static_cast<uint32_t>(
             device->component(l, CacheDevice::Count, seq)[h]);
         // The step is not recorded yet.
-        int64_t cap = layers[l].capAt(h, cache->length(seq) + 1);
+        int64_t cap = layers[l].capAt(h, cache->length(seq) + 1,
+                                      model->at(seq).heads[l][h].budget);
         if (cap < 0 || count <= static_cast<uint64_t>(cap))
           continue;
         size_t slot = (random + l * 31 + h * 17) % count;
@@ -299,6 +304,25 @@ private:
         tally.merges += merges(layers[l]) && slot != target;
       }
     return "";
+  }
+
+  /// The first prompt sets what capped heads keep.
+  std::string setBudgets(uint32_t seq, uint32_t random) {
+    if (cache->needsBudgets(seq) == model->hasBudgets(seq))
+      return "the cache does not know whether a prompt has set budgets";
+    if (!cache->needsBudgets(seq))
+      return "";
+    ++tally.budgets;
+    for (uint32_t l = 0; l < layers.size(); ++l)
+      for (uint32_t h = 0; h < layers[l].kvHeads; ++h) {
+        if (!layers[l].budget || layers[l].caps[h] < 0)
+          continue;
+        uint32_t slots = 1 + random % static_cast<uint32_t>(layers[l].caps[h]);
+        device->setBudget(seq, {l, h}, slots);
+        model->setBudget(seq, {l, h}, slots);
+      }
+    cache->takeBudgets(seq);
+    return cache->isPlain(seq) ? "a sequence with budgets is plain" : "";
   }
 
   std::string compact(uint32_t seq, Compact which, uint32_t random,

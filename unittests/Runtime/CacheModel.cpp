@@ -108,8 +108,8 @@ void CacheModel::evict(uint32_t seq, Place place, size_t slot, size_t target) {
 void CacheModel::compact(uint32_t seq, Place place, uint32_t random) {
   ModelHead &of = head(seq, place);
   const LayerLayout &layout = layers[place.layer];
-  size_t cap =
-      static_cast<size_t>(layout.capAt(place.head, sequences.at(seq).length));
+  size_t cap = static_cast<size_t>(
+      layout.capAt(place.head, sequences.at(seq).length, of.budget));
   if (of.slots.size() > cap)
     sequences.at(seq).evicted = true;
   if (of.victim >= 0)
@@ -136,6 +136,14 @@ void CacheModel::compact(uint32_t seq, Place place, uint32_t random) {
   rebuildBounds(of, layout.page);
 }
 
+bool CacheModel::hasBudgets(uint32_t seq) const {
+  for (const std::vector<ModelHead> &heads : at(seq).heads)
+    for (const ModelHead &head : heads)
+      if (head.budget)
+        return true;
+  return false;
+}
+
 void CacheModel::rebuildBounds(ModelHead &head, uint64_t page) {
   head.bounds.assign((head.slots.size() + page - 1) / page, Bounds());
   for (size_t i = 0; i < head.slots.size(); ++i)
@@ -156,6 +164,8 @@ void CacheModel::trim(uint32_t seq, uint64_t n) {
   for (uint32_t l = 0; l < layers.size(); ++l)
     for (ModelHead &head : sequence.heads[l]) {
       head.slots.resize(n);
+      if (n == 0)
+        head.budget = 0;
       rebuildBounds(head, layers[l].page);
     }
 }

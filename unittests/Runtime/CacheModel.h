@@ -63,6 +63,7 @@ struct ModelHead {
   int64_t victim = -1;
   std::vector<Bounds> bounds; ///< per logical page, since it was last rebuilt
   int32_t appends = 0;
+  uint64_t budget = 0; ///< what a prompt has set
 };
 
 struct ModelSequence {
@@ -91,6 +92,13 @@ public:
 
   /// The policy of a head lets `slot` go, and merges it where it merges.
   void evict(uint32_t seq, Place place, size_t slot, size_t target);
+
+  /// The end of a prompt sets what a head keeps from now on.
+  void setBudget(uint32_t seq, Place place, uint64_t slots) {
+    head(seq, place).budget = slots;
+  }
+  /// Whether a prompt has set what the sequence keeps.
+  bool hasBudgets(uint32_t seq) const;
 
   /// Leaves at most the cap of a head.
   void compact(uint32_t seq, Place place, uint32_t random);

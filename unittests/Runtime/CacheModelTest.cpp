@@ -114,6 +114,7 @@ TEST(CacheModelTest, RandomOperations) {
   EXPECT_GT(tally.compactions, total / 100);
   EXPECT_GT(tally.restores, total / 200);
   EXPECT_GT(tally.adoptions, total / 200);
+  EXPECT_GT(tally.budgets, total / 200);
 }
 
 // The harness finds planted faults, and the shrinker leaves little of a trace.

@@ -118,6 +118,112 @@ TEST_F(CacheTest, AGrowingCapReservesWhatItsStepsReach) {
   }
 }
 
+/// A layout whose caps prompts set.
+LayerLayout withBudget(std::vector<int64_t> caps) {
+  LayerLayout l = layout(caps, PrefillCap::End, true);
+  l.budget = l.components.size();
+  Component c = l.components[l.count];
+  c.name = "budget";
+  l.components.push_back(c);
+  return l;
+}
+
+/// What kernels write into the row of a sequence.
+void storeBudgets(Cache &cache, uint32_t seq, uint32_t layer,
+                  std::vector<int32_t> budgets) {
+  const LayerLayout &l = cache.layouts()[layer];
+  std::memcpy(cache.slabBase(layer, *l.budget) + seq * budgets.size() * 4,
+              budgets.data(), budgets.size() * 4);
+}
+
+int32_t storedBudget(const Cache &cache, uint32_t seq, uint32_t layer,
+                     uint32_t head) {
+  const LayerLayout &l = cache.layouts()[layer];
+  int32_t value;
+  std::memcpy(&value,
+              cache.slabBase(layer, *l.budget) + (seq * l.kvHeads + head) * 4,
+              4);
+  return value;
+}
+
+TEST_F(CacheTest, APromptSetsCaps) {
+  Cache cache =
+      make({withBudget({40, -1}), layout({9}, PrefillCap::End, true)});
+  cache.create();
+  uint32_t seq = cache.create();
+  EXPECT_TRUE(cache.needsBudgets(seq));
+  append(cache, seq, 30, Append::Prefill);
+  storeBudgets(cache, seq, 0, {11, 0});
+  cache.takeBudgets(seq);
+  EXPECT_FALSE(cache.needsBudgets(seq));
+  EXPECT_FALSE(cache.isPlain(seq));
+  EXPECT_EQ(cache.budget(seq, 0, 0), 11u);
+  EXPECT_EQ(cache.budget(seq, 0, 1), 0u);
+  EXPECT_TRUE(cache.needsCompaction(seq, Compact::Capped));
+  cache.compacted(seq, Compact::Capped);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 11u);
+  EXPECT_EQ(cache.extent(seq, 0, 1), 30u);
+  EXPECT_EQ(cache.extent(seq, 1, 0), 9u);
+  // Pages for many steps are those of the budget and a victim's slot.
+  cache.reserve(seq, 50, Append::Decode);
+  EXPECT_EQ(cache.pages(seq, 0, 0), 3u);
+  append(cache, seq, 50, Append::Decode);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 12u);
+  EXPECT_EQ(cache.extent(seq, 0, 1), 80u);
+  // Another prompt is cut to the budget of the first.
+  append(cache, seq, 8, Append::Prefill);
+  EXPECT_FALSE(cache.needsBudgets(seq));
+  cache.compacted(seq, Compact::Capped);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 11u);
+}
+
+TEST_F(CacheTest, WithoutAPromptTheCapOfTheLayoutHolds) {
+  Cache cache = make({withBudget({6})});
+  uint32_t seq = cache.create();
+  append(cache, seq, 20, Append::Decode);
+  EXPECT_EQ(cache.extent(seq, 0, 0), 7u);
+  EXPECT_TRUE(cache.needsBudgets(seq));
+  EXPECT_FALSE(make({layout({6}, PrefillCap::End, true)}).needsBudgets(0));
+}
+
+TEST_F(CacheTest, BudgetsGoWithTheSequence) {
+  Cache cache = make({withBudget({40})});
+  uint32_t seq = cache.create();
+  append(cache, seq, 12, Append::Prefill);
+  storeBudgets(cache, seq, 0, {20});
+  cache.takeBudgets(seq);
+  uint32_t fork = cache.fork(seq);
+  EXPECT_EQ(cache.budget(fork, 0, 0), 20u);
+  EXPECT_EQ(storedBudget(cache, fork, 0, 0), 20);
+  append(cache, fork, 30, Append::Decode);
+  EXPECT_EQ(cache.extent(fork, 0, 0), 21u);
+  uint32_t restored = cache.createAs(cache.stateOf(fork));
+  EXPECT_EQ(cache.budget(restored, 0, 0), 20u);
+  append(cache, restored, 5, Append::Decode);
+  EXPECT_EQ(cache.extent(restored, 0, 0), 21u);
+  // A trim leaves them as long as a token of the prompt is there.
+  cache.trim(seq, 1);
+  EXPECT_FALSE(cache.needsBudgets(seq));
+  EXPECT_EQ(storedBudget(cache, seq, 0, 0), 20);
+  cache.trim(seq, 0);
+  EXPECT_TRUE(cache.needsBudgets(seq));
+  EXPECT_EQ(storedBudget(cache, seq, 0, 0), 0);
+  cache.clear(fork);
+  EXPECT_TRUE(cache.needsBudgets(fork));
+  EXPECT_EQ(storedBudget(cache, fork, 0, 0), 0);
+}
+
+TEST_F(CacheTest, BudgetsThatNoLayoutAllowsAreRefused) {
+  Cache cache = make({withBudget({40, -1})});
+  uint32_t seq = cache.create();
+  append(cache, seq, 12, Append::Prefill);
+  const std::vector<int32_t> wrong[] = {{41, 0}, {-1, 0}, {0, 0}, {5, 5}};
+  for (const std::vector<int32_t> &budgets : wrong) {
+    storeBudgets(cache, seq, 0, budgets);
+    EXPECT_EQ(codeOf([&] { cache.takeBudgets(seq); }), Code::Internal);
+  }
+}
+
 TEST_F(CacheTest, FreshSequencesHaveInitialValues) {
   Cache cache = make({layout({-1, -1}, PrefillCap::None, false)});
   uint32_t seq = cache.create();

@@ -97,7 +97,6 @@ static LogicalResult emitChoose(DeviceKernel &k) {
   Value head = d.blockId(0), sequence = k.load(k.buffer(op.getSequences()), {d.i32(0)});
   Value extent = k.load(layer["count"], {sequence, head});
   HeadChoice c{k, d, keys, head, extent, BlockFold(d, i32, kWarpsOfHead, "totals")};
-  lowering::Emitter e(d.b, d.loc);
   Value hole = d.ge(k.load(layer["victim"], {sequence, head}), d.i32(0));
   Value live = d.sub(extent, d.select(hole, d.i32(1), d.i32(0)));
   Value last;
@@ -105,7 +104,7 @@ static LogicalResult emitChoose(DeviceKernel &k) {
     Value tail = d.maxS(k.load(layer["tail"], {sequence, head}), d.i32(0));
     last = k.load(layer["position"], {sequence, head, tail});
   }
-  Value headCap = e.toI32(lowering::capOf(e, layout, e.toIndex(head), last)), keep = d.minS(live, headCap);
+  Value headCap = capOf(k, layer, sequence, head, last), keep = d.minS(live, headCap);
   // A head without cap has no victim and is never over its slots, so it is left alone.
   Value acts = d.bitOr(hole, d.lt(headCap, live));
   Value isFirst = d.eq(d.threadId(), d.i32(0));
@@ -119,7 +118,7 @@ static LogicalResult emitChoose(DeviceKernel &k) {
     // Keys in integer order; free slots below all.
     d.loop(d.threadId(), extent, threads, [&](Value slot) {
       Value position = positionOf(slot);
-      Value key = evictionKey(d, layout, head, position, newest, [&](StringRef name) {
+      Value key = evictionKey(d, layout, head, position, newest, headCap, [&](StringRef name) {
         return k.load(layer[name], {sequence, head, slot});
       });
       Value ordered = d.bitXor(orderedKey(d, key), least); // signed

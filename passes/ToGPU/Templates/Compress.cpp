@@ -26,7 +26,7 @@ struct HeadCompression {
   kvcache::CompressOp op;
   LayerBuffers &layer;
   lowering::Emitter e;
-  Value row, head, sequence, newest;
+  Value row, head, sequence, newest, cap;
   std::optional<ScoreMass> received; // where nobody has added it up
 
   /// Of a slot: itself as a victim of this step, and as one of the next.
@@ -95,7 +95,8 @@ SmallVector<HeadCompression::Candidate> HeadCompression::visit(ValueRange slots,
     if (!evicts)
       continue;
     auto asOf = [&](Value newest) {
-      Value key = evictionKey(d, layout, head, positions[i], newest, [&](StringRef name) { return fieldOf(i, name); });
+      Value key =
+          evictionKey(d, layout, head, positions[i], newest, cap, [&](StringRef name) { return fieldOf(i, name); });
       return BestSlot{key, positions[i], slots[i]}.onlyIf(d, inside[i]);
     };
     BestSlot now = asOf(newest);
@@ -115,10 +116,12 @@ static LogicalResult emit(DeviceKernel &k) {
   k.grid = {layout.getKvHeads(), batch, 1};
   k.block = {kWarps * kWarp, 1, 1};
 
-  HeadCompression c{k, d, op, layer, lowering::Emitter(d.b, d.loc), d.blockId(1), d.blockId(0), {}, {}, {}};
+  HeadCompression c{k, d, op, layer, lowering::Emitter(d.b, d.loc), d.blockId(1), d.blockId(0), {}, {}, {}, {}};
   Value active = d.cmp(arith::CmpIPredicate::ne, k.load(k.buffer(op.getActive()), {c.row}), d.i32(0));
   c.sequence = k.load(k.buffer(op.getSequences()), {c.row});
   c.newest = k.load(k.buffer(op.getPositions()), {c.row});
+  if (evicts)
+    c.cap = capOf(k, layer, c.sequence, c.head, c.newest);
   Value extent = d.select(active, k.load(layer["count"], {c.sequence, c.head}), d.i32(0));
   for (Operation *before : k.ops)
     if (auto scores = dyn_cast<sparsity::MassOfScoresOp>(before))
@@ -156,8 +159,7 @@ static LogicalResult emit(DeviceKernel &k) {
   if (!evicts)
     return success();
   BestSlot best = bests->ofBlock(BestSlot::unpack(ArrayRef(found).take_front(3)).ofWarp(d));
-  Value cap = c.e.toI32(lowering::capOf(c.e, layout, c.e.toIndex(c.head), c.newest));
-  Value over = d.lt(cap, extent);
+  Value over = d.lt(c.cap, extent);
   if (namesLikely)
     nameLikely(c, *likely, BestSlot::unpack(ArrayRef(found).drop_front(3)), d.select(over, best.slot, d.i32(-1)),
                active);

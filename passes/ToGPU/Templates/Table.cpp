@@ -35,6 +35,7 @@ ArrayRef<TemplateEntry> sparse::device::templateTable() {
       {sparsity::ScoreOp::getOperationName(), Strategy::Simt, scoreSimtTemplate},
       {sparsity::SelectOp::getOperationName(), Strategy::Mma, selectAttendTemplate},
       {sparsity::SelectOp::getOperationName(), Strategy::Simt, selectSimtTemplate},
+      {sparsity::SpreadOp::getOperationName(), Strategy::Simt, spreadTemplate},
       {onnx::AddOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
       {onnx::SubOp::getOperationName(), Strategy::Simt, elementwiseTemplate},
       {onnx::MulOp::getOperationName(), Strategy::Simt, elementwiseTemplate},

@@ -46,6 +46,7 @@ extern const Template ropeTemplate;        // Rope.cpp: onnx.RotaryEmbedding
 extern const Template sampleTemplate;      // Sample.cpp: sparsity.sample
 extern const Template scoreMmaTemplate;    // ScoreMma.cpp: sparsity.score
 extern const Template scoreSimtTemplate;   // ScoreSimt.cpp: sparsity.score
+extern const Template spreadTemplate;      // Spread.cpp: sparsity.spread
 extern const Template settleTemplate;      // MergeChosen.cpp: sparsity.settle
 extern const Template selectAttendTemplate; // SelectAttend.cpp: select, attend_part and combine in one launch
 extern const Template selectSimtTemplate;  // SelectSimt.cpp: sparsity.select

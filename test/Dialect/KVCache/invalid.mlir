@@ -132,3 +132,13 @@ func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_di
 
 // expected-error @below {{field likely must hold i32 [P] for each head}}
 func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = false, max_pages = 64, caps = [-1, -1], prefill_cap = none, fields = [#kvcache.field<name = "likely", scope = slot, type = i32, shape = [], init = -1 : i32, content = false, counter = false>], policies = []>}
+
+// -----
+
+// expected-error @below {{caps_of_prompt needs a cap for some head and prefill_cap = end: a whole prompt sets them}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 8, caps = [-1, -1], prefill_cap = end, fields = [], policies = [], caps_of_prompt = true>}
+
+// -----
+
+// expected-error @below {{caps_of_prompt needs a cap for some head and prefill_cap = end: a whole prompt sets them}}
+func.func private @f() attributes {test.a = #kvcache.layout<kv_heads = 2, key_dim = 16, value_dim = 16, page = 4, type = f32, slotted = true, max_pages = 8, caps = [8, -1], prefill_cap = chunk, fields = [], policies = [], caps_of_prompt = true>}

@@ -86,12 +86,12 @@ func.func private @f() attributes {sparsity.kv = [#sparsity.page_topk<{page = 16
 // -----
 
 // expected-error @below {{'alpha' of 'd2o' is 1.500000e+00 : f64; legal: a number from 0 to 1}}
-func.func private @f() attributes {test.a = #sparsity.d2o<{heavy = 8, least = 0 : i64, over = 0 : i64, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 1.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>}
+func.func private @f() attributes {test.a = #sparsity.d2o<{budgets = "uniform", heavy = 8, least = 0 : i64, over = 0 : i64, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 1.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>}
 
 // -----
 
 // expected-error @below {{'beta' of 'd2o' is 1 : i64; legal: a number from 0 to 1}}
-func.func private @f() attributes {test.a = #sparsity.d2o<{heavy = 8, least = 0 : i64, over = 0 : i64, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 0.5, beta = 1, heads = array<i64>, prefill = "dense"}>}
+func.func private @f() attributes {test.a = #sparsity.d2o<{budgets = "uniform", heavy = 8, least = 0 : i64, over = 0 : i64, recent = 8, sinks = 4, mode = "code", merge_keys = true, alpha = 0.5, beta = 1, heads = array<i64>, prefill = "dense"}>}
 
 // -----
 

@@ -85,7 +85,7 @@ func.func @f(%s: !layer, %t: tensor<2x2x3xi32>, %w: tensor<2x2xf32>, %q: tensor<
 
 // -----
 
-#d2o = #sparsity.d2o<{heavy = 3, least = 0 : i64, over = 0 : i64, recent = 3, sinks = 1, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>
+#d2o = #sparsity.d2o<{budgets = "uniform", heavy = 3, least = 0 : i64, over = 0 : i64, recent = 3, sinks = 1, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -239,7 +239,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
 
 // -----
 
-#d2o = #sparsity.d2o<{heavy = 3, least = 0 : i64, over = 0 : i64, recent = 3, sinks = 1, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>
+#d2o = #sparsity.d2o<{budgets = "uniform", heavy = 3, least = 0 : i64, over = 0 : i64, recent = 3, sinks = 1, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -311,7 +311,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
 
 // -----
 
-#d2o = #sparsity.d2o<{heavy = 3, least = 0 : i64, over = 0 : i64, recent = 3, sinks = 1, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>
+#d2o = #sparsity.d2o<{budgets = "uniform", heavy = 3, least = 0 : i64, over = 0 : i64, recent = 3, sinks = 1, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>
@@ -371,7 +371,7 @@ func.func @f(%s: !layer, %i: tensor<1xi32>, %k: tensor<2xi32>, %t: tensor<2x12xi
 
 // -----
 
-#d2o = #sparsity.d2o<{heavy = 3, least = 0 : i64, over = 0 : i64, recent = 3, sinks = 1, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>
+#d2o = #sparsity.d2o<{budgets = "uniform", heavy = 3, least = 0 : i64, over = 0 : i64, recent = 3, sinks = 1, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, heads = array<i64>, prefill = "dense"}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
     #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>], policies = []>>

@@ -88,7 +88,7 @@ LogicalResult DummyNewestAttr::verify(function_ref<InFlightDiagnostic()> emitErr
 int64_t DummyNewestAttr::getCap() const { return intParam(getParams(), "cap"); }
 kvcache::PrefillCap DummyNewestAttr::getPrefillCap() const { return kvcache::PrefillCap::End; }
 
-Value DummyNewestAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPos, ValueRange) const {
+Value DummyNewestAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPos, ValueRange, Value) const {
   // The least key leaves: -position, but never the current token.
   Value negated = arith::NegFOp::create(b, loc, arith::SIToFPOp::create(b, loc, b.getF32Type(), keyPos));
   Value current = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, keyPos, newestPos);

@@ -8,6 +8,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
+#include <cmath>
 #include <limits>
 
 using namespace mlir;
@@ -20,6 +21,7 @@ static constexpr double kNone = -std::numeric_limits<double>::infinity();
 const PolicySpec &D2OAttr::getSpec() {
   using Kind = ParameterSpec::Kind;
   static const StringRef modes[] = {"code", "convex"}, prefills[] = {"dense", "chunked"};
+  static const StringRef budgets[] = {"uniform", "variance"};
   static const PolicySpec spec{
       "d2o",
       PolicyKind::KV,
@@ -28,6 +30,9 @@ const PolicySpec &D2OAttr::getSpec() {
       {{"heavy", Kind::Budget, "heavy hitters that stay, sinks included", 512, "", {}, 0},
        {"recent", Kind::Budget, "most recent tokens that stay", 512, "", {}, 1},
        {"sinks", Kind::Integer, "first tokens that always stay", 4, "", {}, 0},
+       {"budgets", Kind::Choice,
+        "uniform: of every layer alike; variance: layers share them by how evenly the first prompt's attention fell", 0,
+        "uniform", budgets},
        {"mode", Kind::Choice, "what divides a merged key: code: 1 + their number; convex: 1 + their similarities", 0,
         "code", modes},
        {"merge_keys", Kind::Boolean, "keys merge too, not values alone", 1},
@@ -49,6 +54,10 @@ std::string D2OAttr::whyNot(const LayerFacts &facts) const {
   int64_t heavy = intParam(getParams(), "heavy"), sinks = intParam(getParams(), "sinks");
   if (heavy < sinks)
     return llvm::formatv("{0} heavy hitters can't hold {1} sinks; legal: at least as many", heavy, sinks);
+  if (sharesBudget() && getPrefillCap() == kvcache::PrefillCap::Chunk)
+    return "'budgets: variance' looks at a whole prompt, 'prefill: chunked' cuts it before; legal: 'prefill: dense'";
+  if (sharesBudget() && getGrowth().over != 0)
+    return "'budgets: variance' sets budgets once, from the first prompt, 'over' lets them grow; legal: one of the two";
   std::string reason = whyNotGrowth(getGrowth(), getCap());
   return reason.empty() ? whyNotHeads(getHeads(), facts) : reason;
 }
@@ -78,31 +87,76 @@ Value D2OAttr::buildStatistic(OpBuilder &b, Location loc, unsigned, Value old, V
 
 //===-- Eviction --------------------------------------------------------------------------------------------------===//
 
-int64_t D2OAttr::getCap() const { return intParam(getParams(), "heavy") + intParam(getParams(), "recent"); }
+/// Both budgets together, as the parameters say them.
+static int64_t askedOf(DictionaryAttr params) { return intParam(params, "heavy") + intParam(params, "recent"); }
+
+/// Room for the sinks and the recent tokens of a context in which the heavy hitters are fewer than the sinks.
+static int64_t leastOf(DictionaryAttr params) {
+  int64_t heavy = intParam(params, "heavy"), sinks = intParam(params, "sinks");
+  int64_t recent = heavy == 0 ? 0 : intParam(params, "recent") * sinks / heavy;
+  return sinks + std::max<int64_t>(recent, 1);
+}
+
+int64_t D2OAttr::getCap() const {
+  int64_t budget = askedOf(getParams());
+  if (!sharesBudget())
+    return budget;
+  // A softmax over logits in [-1, 0] is less than e times their mean. No sequence has more tokens than an integer says.
+  auto most = static_cast<int64_t>(std::ceil(std::exp(1.0) * static_cast<double>(budget)));
+  return std::min(most, ParameterSpec::kMaxInteger);
+}
 
 BudgetGrowth D2OAttr::getGrowth() const {
   int64_t over = intParam(getParams(), "over"), least = intParam(getParams(), "least");
-  if (over == 0)
-    return {over, least};
-  // Room for the sinks and the recent tokens of a context in which the heavy hitters are fewer than the sinks.
-  int64_t heavy = intParam(getParams(), "heavy"), sinks = intParam(getParams(), "sinks");
-  int64_t recent = heavy == 0 ? 0 : intParam(getParams(), "recent") * sinks / heavy;
-  return {over, std::max(least, sinks + std::max<int64_t>(recent, 1))};
+  return {over, over == 0 ? least : std::max(least, leastOf(getParams()))};
 }
 kvcache::PrefillCap D2OAttr::getPrefillCap() const {
   bool chunked = getParams().getAs<StringAttr>("prefill") == "chunked";
   return chunked ? kvcache::PrefillCap::Chunk : kvcache::PrefillCap::End;
 }
 
-Value D2OAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPos, ValueRange fields) const {
+/// The recent tokens of a head that keeps `cap` slots (i32): their part of the parameters' budgets, at least one.
+static Value recentOf(OpBuilder &b, Location loc, DictionaryAttr params, Value cap) {
+  auto wide = [&](int64_t value) -> Value { return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value)); };
+  Value slots = arith::ExtSIOp::create(b, loc, b.getI64Type(), cap);
+  Value part = arith::DivSIOp::create(b, loc, arith::MulIOp::create(b, loc, slots, wide(intParam(params, "recent"))),
+                                      wide(askedOf(params)));
+  return arith::TruncIOp::create(b, loc, b.getI32Type(), arith::MaxSIOp::create(b, loc, part, wide(1)));
+}
+
+Value D2OAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPos, ValueRange fields, Value cap) const {
   Value age = arith::SubIOp::create(b, loc, newestPos, keyPos);
-  Value recent = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, age,
-                                       budgetAt(b, loc, intParam(getParams(), "recent"),
-                                                {getGrowth().over, /*least=*/1}, newestPos));
+  BudgetGrowth growth{getGrowth().over, /*least=*/1};
+  Value window = sharesBudget() ? recentOf(b, loc, getParams(), cap)
+                                : budgetAt(b, loc, intParam(getParams(), "recent"), growth, newestPos);
+  Value recent = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, age, window);
   Value sink = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, keyPos,
                                      i32Constant(b, loc, intParam(getParams(), "sinks")));
   return arith::SelectOp::create(b, loc, arith::OrIOp::create(b, loc, recent, sink),
                                  f32Constant(b, loc, std::numeric_limits<float>::infinity()), fields[0]);
+}
+
+//===-- Budgets of layers -----------------------------------------------------------------------------------------===//
+
+bool D2OAttr::sharesBudget() const { return getParams().getAs<StringAttr>("budgets") == "variance"; }
+StringRef D2OAttr::getSpreadField() const { return "mass"; }
+
+Value D2OAttr::buildShareLogit(OpBuilder &b, Location loc, Value spread) const {
+  return arith::NegFOp::create(b, loc, spread);
+}
+
+Value D2OAttr::buildBudget(OpBuilder &b, Location loc, Value share, Value length) const {
+  int64_t budget = askedOf(getParams()), most = getCap();
+  // To the nearest integer: layers whose shares differ by rounding alone get the same. What is no number becomes 0.
+  Value slots = arith::MulFOp::create(b, loc, share, f32Constant(b, loc, static_cast<double>(budget)));
+  slots = arith::AddFOp::create(b, loc, slots, f32Constant(b, loc, 0.5));
+  slots = arith::MaxNumFOp::create(b, loc, slots, f32Constant(b, loc, 0));
+  slots = arith::MinNumFOp::create(b, loc, slots, f32Constant(b, loc, static_cast<double>(most)));
+  Value own = arith::FPToSIOp::create(b, loc, b.getI32Type(), slots);
+  // A hundredth of the tokens at least, as in the authors' code.
+  Value hundredth = arith::DivSIOp::create(b, loc, length, i32Constant(b, loc, 100));
+  Value least = arith::MaxSIOp::create(b, loc, hundredth, i32Constant(b, loc, leastOf(getParams())));
+  return arith::MinSIOp::create(b, loc, arith::MaxSIOp::create(b, loc, own, least), i32Constant(b, loc, most));
 }
 
 //===-- Merging ---------------------------------------------------------------------------------------------------===//

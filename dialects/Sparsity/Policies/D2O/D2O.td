@@ -7,6 +7,7 @@ def Sparsity_D2OAttr : Sparsity_Policy<"D2O", "d2o",
     [DeclareAttrInterfaceMethods<Sparsity_PolicyInterface,
        ["whyNot", "whyNotWith", "getHeads", "getFields", "needsMass", "getSlotFields", "buildStatistic"]>,
      DeclareAttrInterfaceMethods<Sparsity_KVPolicyInterface, ["getGrowth"]>,
+     DeclareAttrInterfaceMethods<Sparsity_SharedBudgetPolicyInterface>,
      DeclareAttrInterfaceMethods<Sparsity_MergePolicyInterface,
        ["mergesKeys", "getThresholdField", "buildThreshold", "getCounterField"]>]> {
   let summary = "D2O: evicted keys merge into the most similar ones that stay, or are lost";
@@ -19,8 +20,12 @@ def Sparsity_D2OAttr : Sparsity_Policy<"D2O", "d2o",
     s_e no less than 0. Without `merge_keys` values alone merge. `over` and `least` as for
     `#sparsity.h2o`, but never fewer slots than the sinks and the recent tokens need.
 
-    `#sparsity.d2o<{heavy = 512, recent = 512, sinks = 4, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5,
-    over = 0, least = 0, prefill = "dense", heads = array<i64>}>`
+    With `budgets = "variance"` the layers share their budgets: a layer with attention that falls more evenly on the
+    tokens of the first prompt gets more of them, by exp(-spread). The cap is the most that a layer can get, e times
+    `heavy + recent`.
+
+    `#sparsity.d2o<{heavy = 512, recent = 512, sinks = 4, budgets = "uniform", mode = "code", merge_keys = true,
+    alpha = 0.5, beta = 0.5, over = 0, least = 0, prefill = "dense", heads = array<i64>}>`
   }];
 }
 

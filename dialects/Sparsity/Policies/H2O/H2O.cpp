@@ -66,7 +66,7 @@ Value H2OAttr::buildStatistic(OpBuilder &b, Location loc, unsigned, Value old, V
   return arith::AddFOp::create(b, loc, old, mass);
 }
 
-Value H2OAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPos, ValueRange fields) const {
+Value H2OAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPos, ValueRange fields, Value) const {
   // The newest `recent` positions are never evicted, so they are exactly the `recent` newest slots.
   Value age = arith::SubIOp::create(b, loc, newestPos, keyPos);
   Value recent = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, age,

@@ -55,7 +55,7 @@ Value StreamingAttr::buildVisible(OpBuilder &b, Location loc, Value queryPos, Va
   return isKept(b, loc, *this, queryPos, keyPos);
 }
 
-Value StreamingAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPos, ValueRange) const {
+Value StreamingAttr::buildKey(OpBuilder &b, Location loc, Value keyPos, Value newestPos, ValueRange, Value) const {
   // Any constant evicts the oldest of the unprotected: ties go to the older slot.
   Value kept = isKept(b, loc, *this, newestPos, keyPos);
   return arith::SelectOp::create(b, loc, kept, f32Constant(b, loc, std::numeric_limits<float>::infinity()),

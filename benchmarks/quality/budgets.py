@@ -7,6 +7,7 @@ METHODS = {
     "h2o": "layers: all, kv: {{h2o: {{heavy: {2}, recent: {2}}}}}",
     "cam": "layers: all, kv: {{h2o: {{heavy: {2}, recent: {2}}}, cam: {{}}}}",
     "d2o": "layers: all, kv: {{d2o: {{heavy: {2}, recent: {2}}}}}",
+    "d2o-variance": "layers: all, kv: {{d2o: {{heavy: {2}, recent: {2}, budgets: variance}}}}",
 }
 OTHERS = {
     "quest-without-sinks-1024": "layers: 2-, attention: {page_topk: {page: 16, budget: 1024}}",

@@ -7,7 +7,7 @@
 // RUN: sparse-opt compile %s --compile-from stateful -o %t.spx
 // RUN: sparse-opt compile %s --compile-from stateful --reference -o %t.reference.spx
 
-#d2o = #sparsity.d2o<{alpha = 5.000000e-01 : f64, beta = 5.000000e-01 : f64, heads = array<i64>, heavy = 64 : i64, least = 0 : i64, merge_keys = true, mode = "code", over = 0 : i64, prefill = "dense", recent = 64 : i64, sinks = 4 : i64}>
+#d2o = #sparsity.d2o<{alpha = 5.000000e-01 : f64, beta = 5.000000e-01 : f64, budgets = "uniform", heads = array<i64>, heavy = 64 : i64, least = 0 : i64, merge_keys = true, mode = "code", over = 0 : i64, prefill = "dense", recent = 64 : i64, sinks = 4 : i64}>
 #layout = #kvcache.layout<kv_heads = 2, key_dim = 64, value_dim = 64, page = 16, type = bf16, slotted = true, max_pages = 40, caps = [128, 128], prefill_cap = end, fields = [#kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>, #kvcache.field<name = "threshold", scope = head, type = f32, shape = [], init = 0xFF800000 : f32, content = false, counter = false>, #kvcache.field<name = "merged", scope = head, type = i32, shape = [], init = 0 : i32, content = false, counter = true>, #kvcache.field<name = "likely", scope = head, type = i32, shape = [4], init = -1 : i32, content = false, counter = false>], policies = [#d2o], keys_by_slot = true, fields_by_channel = false>
 !layer = !kvcache.layer<#layout>
 

@@ -403,7 +403,7 @@ func.func @f(%s: !layer, %q: tensor<2xi32>) {
 
 // -----
 
-#d2o = #sparsity.d2o<{heavy = 3, recent = 3, sinks = 0, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, over = 0, least = 0, prefill = "dense", heads = array<i64>}>
+#d2o = #sparsity.d2o<{heavy = 3, recent = 3, sinks = 0, budgets = "uniform", mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, over = 0, least = 0, prefill = "dense", heads = array<i64>}>
 !layer = !kvcache.layer<#kvcache.layout<kv_heads = 2, key_dim = 8, value_dim = 16, page = 4, type = bf16,
     slotted = true, max_pages = 3, caps = [6, -1], prefill_cap = chunk, fields = [
     #kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>], policies = []>>

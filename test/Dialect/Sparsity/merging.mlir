@@ -34,7 +34,7 @@ func.func @merge(%s: !capped, %i: tensor<1xi32>, %m: tensor<1x2x20xf32>, %kept: 
       #kvcache.field<name = "mass", scope = slot, type = f32, shape = [], init = 0.0 : f32, content = false, counter = false>,
       #kvcache.field<name = "likely", scope = head, type = i32, shape = [3], init = -1 : i32, content = false, counter = false>
     ], policies = []>>
-#d2o = #sparsity.d2o<{heavy = 4, recent = 4, sinks = 0, mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, over = 0, least = 0, prefill = "dense", heads = array<i64>}>
+#d2o = #sparsity.d2o<{heavy = 4, recent = 4, sinks = 0, budgets = "uniform", mode = "code", merge_keys = true, alpha = 0.5, beta = 0.5, over = 0, least = 0, prefill = "dense", heads = array<i64>}>
 // CHECK-LABEL: func.func @nearest
 func.func @nearest(%s: !likely, %i: tensor<1xi32>, %e: tensor<1x2xi32>) -> tensor<1x2x1xi32> {
   // CHECK: %[[P:.*]], %[[C:.*]], %[[L:.*]], %[[N:.*]] = sparsity.nearest_part %{{.*}}, %{{.*}} {segment = 0 : i64}

@@ -111,6 +111,13 @@ def verify(artifact: Path, ids: np.ndarray, logits: np.ndarray, prefill: int, to
     return report
 
 
+def as_bf16(rows: np.ndarray) -> np.ndarray:
+    """What a cache of bf16 gives back: rounded to the nearest, of equal ones to the even."""
+    bits = rows.astype(np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return rounded.view(np.float32).astype(rows.dtype)
+
+
 def feed(sequence: sparse_opt.Sequence, ids: np.ndarray, pieces: list[int]) -> np.ndarray:
     """Prefills ids in calls of these lengths and decodes the rest; logits [n, vocab] of every position."""
     rows, start = [], 0

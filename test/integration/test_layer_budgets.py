@@ -16,7 +16,7 @@ import pytest
 import road
 import sparse_opt
 from common.config import LlamaConfig
-from oracles.model import Decoder
+from oracles.model import Decoder, LayerPolicy
 from oracles.policy_file import parse_policies
 from road import rules
 
@@ -163,21 +163,30 @@ def test_reference_kernels_agree(model: road.TinyModel, compiled: Callable, tmp_
         assert len(check(artifact, model, POLICY, model.ids(1, 80), 50, road.CHUNK, tmp_path / "one.session")) > 2
 
 
-def test_codes_and_bf16(model: road.TinyModel, compiled: Callable, tmp_path: Path) -> None:
-    """Close calls may fall otherwise after a rounding, so most rows are near; the budgets of this prompt are no such."""
-    d2o = "d2o: {budgets: variance, heavy: 16, recent: 9}"
-    coded = POLICY + f"  - {{layers: 0-1, kv: {{{d2o}, quantize: {{format: int8}}}}}}\n"
+def budgets_of(path: Path) -> list[list[int]]:
+    return [kept.budgets for kept in kept_by(path)]
+
+
+@pytest.mark.parametrize("stored", ["int8", "bf16"])
+def test_codes_and_bf16(
+    stored: str, model: road.TinyModel, compiled: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Close calls may fall otherwise after a rounding, so nearly all rows are near."""
+    policy, options = POLICY, []
+    if stored == "bf16":
+        options = ["--kv-dtype=bf16"]
+        monkeypatch.setattr(LayerPolicy, "stored", lambda _, rows: road.as_bf16(rows))
+    else:
+        policy += "  - {layers: 0-1, kv: {d2o: {budgets: variance, heavy: 16, recent: 9}, quantize: {}}}\n"
     ids = model.ids(1, 80)
-    for policy, options in ((coded, []), (POLICY, ["--kv-dtype=bf16"])):
-        oracle = Decoder(model.network, parse_policies(policy, SHARING.layers, SHARING.kv_heads))
-        expected = oracle.run(ids, 50, road.CHUNK)
-        artifact = compiled(model, f"--page={PAGE}", *options, policy=policy)
-        with sparse_opt.load(artifact).context(check_counts=True).sequence() as sequence:
-            logits = road.feed(sequence, ids, [50])
-            sequence.save(tmp_path / "one.session")
-        assert np.median(np.abs(logits - expected).max(axis=-1)) < 0.1
-        budgets = [kept.budgets for kept in kept_by(tmp_path / "one.session")]
-        assert budgets == [[cache.budget or 0 for cache in caches] for caches in oracle.caches]
+    oracle = Decoder(model.network, parse_policies(policy, SHARING.layers, SHARING.kv_heads))
+    expected = oracle.run(ids, 50, road.CHUNK)
+    artifact = compiled(model, f"--page={PAGE}", *options, policy=policy)
+    with sparse_opt.load(artifact).context(check_counts=True).sequence() as sequence:
+        logits = road.feed(sequence, ids, [50])
+        sequence.save(tmp_path / "one.session")
+    assert np.median(np.abs(logits - expected).max(axis=-1)) < 1e-2
+    assert budgets_of(tmp_path / "one.session") == [[c.budget or 0 for c in caches] for caches in oracle.caches]
 
 
 def test_one_layer_keeps_what_the_parameters_say(model: road.TinyModel, compiled: Callable) -> None:
@@ -216,8 +225,7 @@ def test_later_prompts_keep_the_budgets_of_the_first(artifact: Path, model: road
             logits = road.feed(sequence, ids[start:end], [prompt])
             np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
             sequence.save(path)
-            budgets = [kept.budgets for kept in kept_by(path)]
-            assert budgets == [[cache.budget or 0 for cache in caches] for caches in oracle.caches]
+            assert budgets_of(path) == [[cache.budget or 0 for cache in caches] for caches in oracle.caches]
 
 
 def test_batches_and_forks_are_single_runs(artifact: Path, model: road.TinyModel) -> None:

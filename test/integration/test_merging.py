@@ -13,7 +13,7 @@ import pytest
 import road
 import sparse_opt
 from merging_policies import LAYERS, METHODS, PAGE, MergingCase
-from oracles.model import Decoder
+from oracles.model import Decoder, LayerPolicy
 from oracles.policy_file import parse_policies
 from road import GQA3, rules
 
@@ -110,13 +110,16 @@ def test_fused_and_reference_kernels_agree(method: str, tiny: Callable, compiled
 
 @pytest.mark.parametrize("head_dim", [16, 24])
 @pytest.mark.parametrize("method", METHODS)
-def test_bf16_caches_merge_too(method: str, head_dim: int, tiny: Callable, compiled: Callable) -> None:
+def test_bf16_caches_merge_too(
+    method: str, head_dim: int, tiny: Callable, compiled: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny(dataclasses.replace(GQA3, head_dim=head_dim), 3)
     artifact = compiled(model, "--kv-dtype=bf16", policy=MERGED[method])
     ids = model.ids(1, 70)
+    monkeypatch.setattr(LayerPolicy, "stored", lambda _, rows: road.as_bf16(rows))
     expected = Decoder(model.network, parse_policies(MERGED[method], GQA3.layers, GQA3.kv_heads)).run(ids, 6, 6)
     with sparse_opt.load(artifact).context(check_counts=True).sequence() as sequence:
         logits = road.feed(sequence, ids, [6])
         assert all(layer["merged"] for layer in sequence.counters())
-    # Rounded keys choose other tokens now and then; most rows stay near.
-    assert np.median(np.abs(logits - expected).max(axis=-1)) < 0.1
+    # A number between two bf16 may be rounded to either.
+    np.testing.assert_allclose(logits, expected, atol=0.02)

@@ -93,8 +93,9 @@ TEST_P(PrefixTest, TheSamePromptAgain) {
     for (int again = 0; again < 3; ++again) {
       uint32_t seq = run(context, first(length));
       // Blocks are chunks of 8 here, and a token is left to compute.
-      if (again)
+      if (again) {
         EXPECT_EQ(context.cache().adopted(seq), (length - 1) / 8 * 8);
+      }
       context.cache().destroy(seq);
     }
   PrefixUsage usage = context.prefixUsage();
@@ -113,8 +114,9 @@ TEST_P(PrefixTest, OtherPromptsThatBeginAlike) {
     for (int i = 0; i < 30; ++i)
       prompt.push_back(static_cast<int32_t>(random() % 48));
     uint32_t seq = run(context, prompt);
-    if (!evicts())
+    if (!evicts()) {
       EXPECT_EQ(context.cache().adopted(seq), common / 8 * 8);
+    }
     context.cache().destroy(seq);
   }
   // A longer prompt takes what the end of a shorter one has left.
@@ -161,8 +163,9 @@ TEST_P(PrefixTest, WhatIsNotKept) {
   prefill(context, seq, from(150, 158));
   bool compacted = context.cache().evicted(seq);
   prefill(context, seq, from(158, 180));
-  if (!compacted)
+  if (!compacted) {
     EXPECT_EQ(adopted(from(150, 180)), 24u);
+  }
 }
 
 TEST_P(PrefixTest, HiddenRowsAreComputed) {

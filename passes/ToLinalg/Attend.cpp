@@ -17,8 +17,6 @@ namespace {
 
 /// Score of a slot that a row may not see. Finite, so that differences of scores are never NaN.
 constexpr double kHidden = -1e30;
-/// Anything below is a hidden slot.
-constexpr double kHiddenBelow = -5e29;
 
 RankedTensorType tensorType(Value value) { return cast<RankedTensorType>(value.getType()); }
 

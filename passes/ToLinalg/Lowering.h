@@ -6,6 +6,9 @@
 
 namespace sparse::lowering {
 
+/// Scores below are of slots that a row may not see (`sparsity.attend_part`).
+inline constexpr double kHiddenBelow = -5e29;
+
 /// A layer of the cache as tensors: the components of its layout, in order. Updates replace components.
 class LayerState {
 public:

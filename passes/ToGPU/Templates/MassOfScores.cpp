@@ -2,13 +2,12 @@
 #include "passes/ToGPU/Templates/MassOfScores.h"
 #include "passes/ToGPU/Templates/AttendBlock.h"
 #include "passes/ToGPU/Templates/Templates.h"
+#include "passes/ToLinalg/Lowering.h"
 
 using namespace sparse;
 using namespace sparse::device;
 
 static constexpr int64_t kThreads = 256;
-/// Scores below are of hidden slots.
-static constexpr double kHiddenBelow = -5e29;
 
 static std::string whyNot(plan::KernelOp, sparsity::TargetAttr) { return ""; }
 
@@ -36,7 +35,7 @@ Value ScoreMass::of(Value slot) {
       part = k.load(scores, {row, head, segment, inside, d.i32(g)}, width);
     Value score = width == 1 ? part : d.element(part, g % width);
     Value probability = d.exp2(d.subF(loadedTop(d, score), shifts[g]));
-    Value hidden = arith::CmpFOp::create(d.b, d.loc, arith::CmpFPredicate::OLT, score, d.f32(kHiddenBelow));
+    Value hidden = arith::CmpFOp::create(d.b, d.loc, arith::CmpFPredicate::OLT, score, d.f32(lowering::kHiddenBelow));
     total = d.addF(total, d.select(hidden, d.f32(0), probability));
   }
   return total;

@@ -242,7 +242,8 @@ void EntryBuilder::compress(Layer &layer, unsigned index, ValueRange mass, UnitA
     auto share = RankedTensorType::get({rows, layout.getKvHeads()}, b.getF32Type());
     auto match =
         sparsity::MatchOp::create(b, loc, TypeRange{targets, share}, states[index], compress.getEvicted().front(),
-                                  in.sequences, /*nearest=*/ValueRange(), policy, b.getI64IntegerAttr(layer.drawnLayer(policy, index)));
+                                  in.sequences, /*nearest=*/ValueRange(), policy,
+                                  b.getI64IntegerAttr(layer.drawnLayer(policy, index)));
     states[index] = sparsity::MergeOp::create(b, loc, layer.type, states[index], match.getTargets(), match.getShare(),
                                               in.sequences, policy);
   }

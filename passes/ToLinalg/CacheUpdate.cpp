@@ -139,14 +139,19 @@ static void resetSlot(Emitter &e, LayerState &state, Value sequence, Value head,
     }
 }
 
-SmallVector<Value> sparse::lowering::stateLoop(Emitter &e, LayerState &state, Value lower, Value upper,
-                                               ValueRange extra, StateBody body) {
+/// What a loop carries beside a state, from before a step to after it; the step is given what is carried in all.
+using OfExtra = function_ref<SmallVector<Value>(ValueRange extra)>;
+using StateStep = function_ref<SmallVector<Value>(ValueRange carried, OfExtra body)>;
+
+/// `run` carries the state and the `extra` values through steps, one after the other.
+static SmallVector<Value> carryState(LayerState &state, ValueRange extra,
+                                     function_ref<SmallVector<Value>(ValueRange init, StateStep step)> run) {
   SmallVector<Value> init(state.values);
   llvm::append_range(init, extra);
   size_t n = state.values.size();
-  SmallVector<Value> results = e.loop(lower, upper, init, [&](Value iv, ValueRange carried) {
+  SmallVector<Value> results = run(init, [&](ValueRange carried, OfExtra body) {
     state.values.assign(carried.begin(), carried.begin() + n);
-    SmallVector<Value> next = body(iv, carried.drop_front(n));
+    SmallVector<Value> next = body(carried.drop_front(n));
     SmallVector<Value> all(state.values);
     llvm::append_range(all, next);
     return all;
@@ -155,21 +160,23 @@ SmallVector<Value> sparse::lowering::stateLoop(Emitter &e, LayerState &state, Va
   return SmallVector<Value>(results.begin() + n, results.end());
 }
 
+SmallVector<Value> sparse::lowering::stateLoop(Emitter &e, LayerState &state, Value lower, Value upper,
+                                               ValueRange extra, StateBody body) {
+  return carryState(state, extra, [&](ValueRange init, StateStep step) {
+    return e.loop(lower, upper, init, [&](Value iv, ValueRange carried) {
+      return step(carried, [&](ValueRange own) { return body(iv, own); });
+    });
+  });
+}
+
 SmallVector<Value> sparse::lowering::stateTasks(
     Emitter &e, LayerState &state, ArrayRef<int64_t> grid, ValueRange extra,
     function_ref<SmallVector<Value>(ValueRange ivs, ValueRange extra)> body) {
-  SmallVector<Value> init(state.values);
-  llvm::append_range(init, extra);
-  size_t n = state.values.size();
-  SmallVector<Value> results = e.tasks(grid, init, [&](ValueRange ivs, ValueRange carried) {
-    state.values.assign(carried.begin(), carried.begin() + n);
-    SmallVector<Value> next = body(ivs, carried.drop_front(n));
-    SmallVector<Value> all(state.values);
-    llvm::append_range(all, next);
-    return all;
+  return carryState(state, extra, [&](ValueRange init, StateStep step) {
+    return e.tasks(grid, init, [&](ValueRange ivs, ValueRange carried) {
+      return step(carried, [&](ValueRange own) { return body(ivs, own); });
+    });
   });
-  state.values.assign(results.begin(), results.begin() + n);
-  return SmallVector<Value>(results.begin() + n, results.end());
 }
 
 SmallVector<Value> sparse::lowering::stateIf(Emitter &e, LayerState &state, Value condition, ValueRange extra,
